@@ -1,0 +1,3 @@
+module github.com/central-ops/central-ops/e2e
+
+go 1.26.0

@@ -1,0 +1,3 @@
+module github.com/central-ops/central-ops/infra
+
+go 1.26.0

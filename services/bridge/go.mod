@@ -1,0 +1,3 @@
+module github.com/central-ops/central-ops/services/bridge
+
+go 1.26.0
