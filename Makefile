@@ -1,0 +1,67 @@
+# Central Ops. `make` lists the targets. Every module is built and tested on its own (GOWORK=off), because
+# that is how Pulumi's Go host and a reader who checks out one folder will build it.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+export GOWORK    := off
+MODULES := $(shell GOWORK=$(CURDIR)/go.work go list -m -f '{{.Dir}}')
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+# Static, reproducible binaries; the bridge and the interceptor are Lambda bootstraps.
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)'
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: build python ## start the local platform, ask one question, stop; Q="..." asks another
+	@build/platform demo -question "$${Q:-List EC2 instances in account 222222222222}"
+
+.PHONY: local
+local: build python ## start the local platform and keep it until Ctrl-C
+	@exec build/platform local
+
+.PHONY: build
+build: ## build every binary into build/
+	@mkdir -p build/bridge build/interceptor
+	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/bridge/bootstrap ./cmd/bridge
+	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/interceptor/bootstrap ./cmd/interceptor
+	@cd services/agent && $(GOBUILD) -o ../../build/agent ./cmd/agent
+	@cd services/cli && $(GOBUILD) -o ../../build/centralops ./cmd/centralops
+	@cd e2e && $(GOBUILD) -o ../build/platform ./cmd/platform
+
+.PHONY: python
+python: .venv/ready ## install the pinned Python packages of the emulator into .venv
+
+# Debian's python3 comes without ensurepip; pip then installs into the environment from outside.
+.venv/ready: e2e/local/requirements.txt
+	@echo "installing the emulator (moto, boto3) into .venv" >&2
+	@rm -rf .venv
+	@if python3 -m venv .venv >/dev/null 2>&1; then pip=".venv/bin/python -m pip"; \
+	 else rm -rf .venv; python3 -m venv --without-pip .venv; pip="python3 -m pip --python .venv/bin/python"; fi; \
+	 $$pip install --quiet --disable-pip-version-check --require-hashes -r e2e/local/requirements.txt
+	@touch $@
+
+build/tools/%: e2e/go.mod
+	@mkdir -p build/tools
+	@cd e2e && go build -o ../$@ $$(go list -f '{{.ImportPath}}' tool | grep '/$*$$')
+
+.PHONY: test
+test: build python build/tools/gotestsum ## run every test of every module, with -race; ends with a count
+	@rm -f build/count
+	@GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} build/tools/gotestsum --raw-command \
+	  --post-run-command '.ci/count build/count' -- .ci/gotest -race -shuffle=on -timeout=10m -- $(MODULES)
+
+.PHONY: verify
+verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of every module on its own
+	@unformatted=$$(gofmt -l $(MODULES)); [ -z "$$unformatted" ] || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }
+	@for module in $(MODULES); do \
+	  echo "verify $${module#$(CURDIR)/}"; cd $$module; \
+	  go mod tidy -diff; go mod verify >/dev/null; go build ./...; go vet ./...; $(CURDIR)/build/tools/staticcheck ./...; \
+	done
+	@dirty=$$(git status --porcelain); [ -z "$${CI:-}" ] || [ -z "$$dirty" ] || { echo "the tree changed:"; echo "$$dirty"; exit 1; }
+
+.PHONY: clean
+clean: ## remove what was built and installed
+	@rm -rf build .venv
