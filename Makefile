@@ -5,7 +5,7 @@ SHELL       := bash
 .DEFAULT_GOAL := help
 
 export GOWORK    := off
-MODULES := $(shell GOWORK=$(CURDIR)/go.work go list -m -f '{{.Dir}}')
+MODULES := $(addprefix $(CURDIR)/,$(shell sed -n "s,^[[:space:]]\./,,p" go.work))
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 # Static, reproducible binaries; the bridge and the interceptor are Lambda bootstraps.
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)'
