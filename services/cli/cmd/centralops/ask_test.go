@@ -1,0 +1,223 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const oneTablePlain = `I ask all accounts.
+
+**Two** instances run.
+
+| Account | Instance | Name |
+|---|---|---|
+| 222222222222 | i-0aa | web |
+| 333333333333 | i-0bb | =HYPERLINK(1) |
+
+That is all.
+
+**Coverage:** 2 of 3 targets answered, 1 denied. The answer is partial.
+
+**Receipts:** ec2:DescribeInstances in eu-west-1 as CentralOpsTargetRole for alice
+
+| Account | Status |
+|---|---|
+| Central 111111111111 | denied: no policy permits it |
+| Production 222222222222 | ok |
+| Staging 333333333333 | ok |
+`
+
+func TestAskPiped(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	got := c.run("ask", "what runs?")
+	want := result{status: 3, stdout: oneTablePlain, stderr: `! query ec2:DescribeInstances in all, eu-west-1  ██████░░░░ 2 of 3 targets answered, 1 denied  812 ms
+Session: centralops-00000000000000000000000000000000
+`}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(result{})); diff != "" {
+		t.Errorf("ask mismatch (-want +got):\n%s", diff)
+	}
+}
+
+func TestAskCSV(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	got := c.run("ask", "--csv", "--quiet", "what runs?")
+	if want := "Account,Instance,Name\n222222222222,i-0aa,web\n333333333333,i-0bb,'=HYPERLINK(1)\n"; got.stdout != want || got.status != 3 {
+		t.Errorf("ask --csv printed %q with status %d, want %q and 3", got.stdout, got.status, want)
+	}
+	if !strings.HasPrefix(got.stderr, "**Coverage:** 2 of 3 targets answered, 1 denied.") {
+		t.Errorf("ask --csv does not say on standard error that rows are missing: %q", got.stderr)
+	}
+}
+
+func TestAskJSON(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	got := c.run("ask", "--json", "--quiet", "what runs?")
+	var answer struct {
+		Response  string           `json:"response"`
+		Coverage  map[string]int   `json:"coverage"`
+		Receipts  []map[string]any `json:"receipts"`
+		Usage     map[string]int   `json:"usage"`
+		SessionID string           `json:"session_id"`
+	}
+	if err := json.Unmarshal([]byte(got.stdout), &answer); err != nil {
+		t.Fatalf("%v in %q", err, got.stdout)
+	}
+	if got.status != 3 || got.stderr != "" || !strings.HasSuffix(answer.Response, "That is all.") || answer.Coverage["denied"] != 1 ||
+		len(answer.Receipts) != 3 || answer.Usage["input_tokens"] != 10 || answer.SessionID == "" {
+		t.Errorf("ask --json: status %d, stderr %q, answer %+v", got.status, got.stderr, answer)
+	}
+}
+
+func TestAskInTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	status, text := c.start(100, "ask", "what runs?").end()
+	want := `I ask all accounts.
+! query ec2:DescribeInstances in all, eu-west-1  ██████░░░░ 2 of 3 targets answered, 1 denied  812 ms
+
+Two instances run.
+
+Account       Instance  Name
+────────────  ────────  ─────────────
+222222222222  i-0aa     web
+333333333333  i-0bb     =HYPERLINK(1)
+
+That is all.
+
+Coverage: 2 of 3 targets answered, 1 denied. The answer is partial.
+
+Receipts: ec2:DescribeInstances in eu-west-1 as CentralOpsTargetRole for alice
+
+Account                  Status
+───────────────────────  ────────────────────────────
+Central 111111111111     denied: no policy permits it
+Production 222222222222  ok
+Staging 333333333333     ok
+Session: centralops-00000000000000000000000000000000
+`
+	if diff := cmp.Diff(want, screen(text)); diff != "" || status != 3 {
+		t.Errorf("ask in a terminal, status %d, mismatch (-want +got):\n%s", status, diff)
+	}
+	if !strings.Contains(text, "\x1b[1mTwo\x1b[0m") {
+		t.Errorf("bold text is not bold: %q", text)
+	}
+}
+
+func TestAskStreamsBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	shown := make(chan struct{})
+	d.answer = func(w http.ResponseWriter, _ *http.Request) {
+		stream(w, oneTable[:4]...)
+		<-shown // the rest comes only after the terminal has shown the first part
+		stream(w, oneTable[4:]...)
+	}
+	c := signedInCLI(t, d)
+	s := c.start(100, "ask", "what runs?")
+	s.wait("2 of 3 targets answered")
+	s.wait("Two")
+	s.wait("answering")
+	close(shown)
+	if status, _ := s.end(); status != 3 {
+		t.Errorf("status %d, want 3", status)
+	}
+}
+
+func TestAskNoColor(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	c.env = append(c.env, "NO_COLOR=1")
+	_, text := c.start(100, "ask", "--quiet", "what runs?").end()
+	if strings.Contains(text, "\x1b[") {
+		t.Errorf("NO_COLOR is set, and the terminal got escape sequences: %q", text)
+	}
+}
+
+// A table that does not fit is shown row by row.
+func TestAskNarrowTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	_, text := c.start(30, "ask", "--quiet", "what runs?").end()
+	for _, line := range strings.Split(screen(text), "\n") {
+		if n := len([]rune(line)); n > 30 && !strings.HasPrefix(line, "Session") {
+			t.Errorf("line of %d columns in a terminal of 30: %q", n, line)
+		}
+	}
+	if !strings.Contains(screen(text), "Account: 222222222222\nInstance: i-0aa\nName: web\n") {
+		t.Errorf("the table is not shown row by row:\n%s", screen(text))
+	}
+}
+
+// What comes from AWS accounts, such as a tag, must not control the terminal.
+func TestAskEscapesAreRemoved(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) {
+		stream(w, `{"type":"text","text":"a\u001b]0;pwned\u0007b \u009b2Jc \u202ed"}`, complete[1])
+	}
+	c := signedInCLI(t, d)
+	if got := c.run("ask", "--quiet", "x"); !strings.HasPrefix(got.stdout, "a]0;pwnedb 2Jc d\n") {
+		t.Errorf("piped: %q", got.stdout)
+	}
+	if _, text := c.start(80, "ask", "--quiet", "x").end(); !strings.HasPrefix(text, "a]0;pwnedb 2Jc d\r\n") {
+		t.Errorf("terminal: %q", text)
+	}
+}
+
+func TestAskRenewsRefusedToken(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	c := signedInCLI(t, d)
+	d.expire()
+	if got := c.run("ask", "--quiet", "x"); got.status != 0 || !strings.HasPrefix(got.stdout, "Yes.\n") {
+		t.Errorf("after the token was refused: %+v", got)
+	}
+	issued := d.issued
+	if got := c.run("ask", "--quiet", "x"); got.status != 0 || d.issued != issued {
+		t.Errorf("the renewed token was not kept: %+v, %d tokens issued after %d", got, d.issued, issued)
+	}
+}
+
+func TestAskSession(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	c := signedInCLI(t, d)
+	id := "my-session-0123456789-0123456789-01"
+	c.run("ask", "--session", id, "one")
+	c.stdin = "two\n"
+	c.run("ask", "-")
+	asked := d.asked()
+	if len(asked) != 2 || asked[0] != (invocation{id, "one"}) || asked[1].Prompt != "two" || asked[1].Session == id {
+		t.Errorf("the Runtime was sent %+v", asked)
+	}
+}
+
+// An agent that does not stream answers with one JSON object.
+func TestAskWholeAnswer(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Write([]byte(`{"response":"Two.","coverage":{"targets":2,"answered":0,"failed":2},"session_id":"s"}`))
+	}
+	c := signedInCLI(t, d)
+	want := result{status: 1, stdout: "Two.\n\n**Coverage:** 0 of 2 targets answered, 2 failed. The answer is partial.\n\n"}
+	if diff := cmp.Diff(want, c.run("ask", "--quiet", "x"), cmp.AllowUnexported(result{})); diff != "" {
+		t.Errorf("ask mismatch (-want +got):\n%s", diff)
+	}
+}

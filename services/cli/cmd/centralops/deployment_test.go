@@ -1,0 +1,283 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// deployment stands in for a deployment: Cognito, the Runtime and the Gateway on one server. It
+// refuses what they refuse. Each test changes the members it is about before it runs a command.
+type deployment struct {
+	t      *testing.T
+	server *httptest.Server
+
+	mu        sync.Mutex
+	password  string               // of alice
+	temporary bool                 // the password has to be changed
+	mfa       string               // the code that the second factor wants; "" for none
+	tokenLife time.Duration        // of access tokens
+	tokens    map[string]time.Time // access tokens that were issued, and their end
+	refresh   map[string]bool      // refresh tokens that are good
+	issued    int
+
+	invocations []invocation
+	// answer writes the answer to an invocation; the default streams the frames of oneTable.
+	answer http.HandlerFunc
+
+	gateway func(w http.ResponseWriter, method string, params json.RawMessage) // nil: see tools in gateway_test.go
+}
+
+// invocation is what the Runtime was sent.
+type invocation struct {
+	Session string
+	Prompt  string
+}
+
+const (
+	testPool   = "us-east-1_TestPool1"
+	testClient = "testclient1234567890abcdef"
+	testARN    = "arn:aws:bedrock-agentcore:us-east-1:111111111111:runtime/central_ops-AbCdEfGhIj"
+)
+
+func newDeployment(t *testing.T) *deployment {
+	t.Helper()
+	d := &deployment{t: t, password: "correct horse", tokenLife: time.Hour,
+		tokens: map[string]time.Time{}, refresh: map[string]bool{}}
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, oneTable...) }
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /{$}", d.cognito)
+	mux.HandleFunc("POST /runtimes/{arn}/invocations", d.invoke)
+	d.server = httptest.NewServer(mux)
+	t.Cleanup(d.server.Close)
+	return d
+}
+
+// profile writes the deployment's profile file and returns its path.
+func (d *deployment) profile() string {
+	d.t.Helper()
+	raw, err := json.Marshal(map[string]string{
+		"name": "local", "region": "us-east-1", "user_pool_id": testPool, "client_id": testClient, "cognito_endpoint": d.server.URL,
+		"runtime_url": d.server.URL, "runtime_arn": testARN, "gateway_url": d.server.URL + "/mcp",
+		"discovery_url": d.server.URL + "/" + testPool + "/.well-known/openid-configuration",
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	file := filepath.Join(d.t.TempDir(), "profile.json")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	return file
+}
+
+// issue makes tokens for alice; d.mu is held.
+func (d *deployment) issue() map[string]any {
+	d.issued++
+	end := time.Now().Add(d.tokenLife)
+	part := func(v any) string {
+		raw, err := json.Marshal(v)
+		if err != nil {
+			d.t.Error(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(raw)
+	}
+	access := part(map[string]string{"alg": "RS256", "kid": "key1"}) + "." + part(map[string]any{
+		"sub": "0a1b", "username": "alice", "cognito:groups": []string{"ops", "auditors"}, "client_id": testClient,
+		"iss": d.server.URL + "/" + testPool, "token_use": "access", "iat": time.Now().Unix(), "exp": end.Unix(), "jti": d.issued,
+	}) + ".c2ln"
+	d.tokens[access] = end
+	return map[string]any{"AccessToken": access, "ExpiresIn": int(d.tokenLife.Seconds()), "TokenType": "Bearer"}
+}
+
+func (d *deployment) signedIn() map[string]any {
+	result := d.issue()
+	token := fmt.Sprintf("refresh-%d", d.issued)
+	d.refresh[token] = true
+	result["RefreshToken"] = token
+	return map[string]any{"AuthenticationResult": result}
+}
+
+// expire makes all access tokens that were issued so far bad for the Runtime and the Gateway.
+func (d *deployment) expire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.tokens)
+}
+
+// endSignIns makes all refresh tokens bad.
+func (d *deployment) endSignIns() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.refresh)
+}
+
+func (d *deployment) cognito(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var in struct {
+		AuthFlow, ClientId, ChallengeName, Session, Token string
+		AuthParameters, ChallengeResponses                map[string]string
+	}
+	refuse := func(kind, message string) {
+		w.WriteHeader(http.StatusBadRequest)
+		writeJSON(w, map[string]string{"__type": kind, "message": message})
+	}
+	if r.Header.Get("Content-Type") != "application/x-amz-json-1.1" || r.Header.Get("Authorization") != "" {
+		refuse("SerializationException", "")
+		return
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		refuse("SerializationException", err.Error())
+		return
+	}
+	if in.ClientId != testClient {
+		refuse("ResourceNotFoundException", "User pool client "+in.ClientId+" does not exist.")
+		return
+	}
+	next := func() {
+		switch {
+		case d.temporary:
+			writeJSON(w, map[string]any{"ChallengeName": "NEW_PASSWORD_REQUIRED", "Session": "s1",
+				"ChallengeParameters": map[string]string{"USER_ID_FOR_SRP": "alice", "requiredAttributes": "[]"}})
+		case d.mfa != "":
+			writeJSON(w, map[string]any{"ChallengeName": "SOFTWARE_TOKEN_MFA", "Session": "s2", "ChallengeParameters": map[string]string{"USER_ID_FOR_SRP": "alice"}})
+		default:
+			writeJSON(w, d.signedIn())
+		}
+	}
+	operation := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AWSCognitoIdentityProviderService.")
+	switch {
+	case operation == "InitiateAuth" && in.AuthFlow == "USER_PASSWORD_AUTH":
+		if in.AuthParameters["USERNAME"] != "alice" || in.AuthParameters["PASSWORD"] != d.password {
+			refuse("NotAuthorizedException", "Incorrect username or password.")
+			return
+		}
+		next()
+	case operation == "InitiateAuth" && in.AuthFlow == "REFRESH_TOKEN_AUTH":
+		if !d.refresh[in.AuthParameters["REFRESH_TOKEN"]] {
+			refuse("NotAuthorizedException", "Refresh Token has been revoked")
+			return
+		}
+		writeJSON(w, map[string]any{"AuthenticationResult": d.issue()})
+	case operation == "RespondToAuthChallenge" && in.ChallengeName == "NEW_PASSWORD_REQUIRED" && d.temporary && in.Session == "s1":
+		if len(in.ChallengeResponses["NEW_PASSWORD"]) < 8 {
+			refuse("InvalidPasswordException", "Password did not conform with policy: Password not long enough")
+			return
+		}
+		d.password, d.temporary = in.ChallengeResponses["NEW_PASSWORD"], false
+		next()
+	case operation == "RespondToAuthChallenge" && in.ChallengeName == "SOFTWARE_TOKEN_MFA" && in.Session == "s2":
+		if in.ChallengeResponses["SOFTWARE_TOKEN_MFA_CODE"] != d.mfa {
+			refuse("CodeMismatchException", "Invalid code received for user")
+			return
+		}
+		writeJSON(w, d.signedIn())
+	case operation == "RevokeToken":
+		delete(d.refresh, in.Token)
+		writeJSON(w, map[string]any{})
+	default:
+		refuse("InvalidParameterException", "unexpected "+operation)
+	}
+}
+
+// authorized reports whether r has a good access token, and answers 401 if not.
+func (d *deployment) authorized(w http.ResponseWriter, r *http.Request) bool {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	d.mu.Lock()
+	end, known := d.tokens[token]
+	d.mu.Unlock()
+	if ok && known && time.Now().Before(end) {
+		return true
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+d.server.URL+`/.well-known/oauth-protected-resource"`)
+	w.Header().Set("x-amzn-ErrorType", "UnauthorizedException:http://internal.amazon.com/coral/")
+	w.WriteHeader(http.StatusUnauthorized)
+	writeJSON(w, map[string]string{"message": "Token has expired"})
+	return false
+}
+
+func (d *deployment) invoke(w http.ResponseWriter, r *http.Request) {
+	if !d.authorized(w, r) {
+		return
+	}
+	if want := "/runtimes/" + strings.ReplaceAll(url.PathEscape(testARN), ":", "%3A") + "/invocations"; r.URL.EscapedPath() != want || r.URL.Query().Get("qualifier") != "DEFAULT" {
+		w.Header().Set("x-amzn-ErrorType", "ResourceNotFoundException")
+		w.WriteHeader(http.StatusNotFound)
+		writeJSON(w, map[string]string{"message": "No endpoint or agent found with qualifier 'DEFAULT' for agent " + r.PathValue("arn")})
+		return
+	}
+	session := r.Header.Get("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id")
+	if len(session) < 33 || len(session) > 256 {
+		w.Header().Set("x-amzn-ErrorType", "ValidationException")
+		w.WriteHeader(http.StatusBadRequest)
+		writeJSON(w, map[string]string{"message": "runtimeSessionId: length must be 33 to 256"})
+		return
+	}
+	var in struct {
+		Prompt string `json:"prompt"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		w.WriteHeader(http.StatusFailedDependency)
+		return
+	}
+	d.mu.Lock()
+	d.invocations = append(d.invocations, invocation{session, in.Prompt})
+	answer := d.answer
+	d.mu.Unlock()
+	answer(w, r)
+}
+
+// asked returns the invocations so far.
+func (d *deployment) asked() []invocation {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return append([]invocation{}, d.invocations...)
+}
+
+// stream writes frames as the agent does.
+func stream(w http.ResponseWriter, frames ...string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, frame := range frames {
+		fmt.Fprintf(w, "data: %s\n\n", frame)
+		w.(http.Flusher).Flush()
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	w.Write(raw)
+}
+
+// oneTable is an answer with a table, from two of three targets.
+var oneTable = []string{
+	`{"type":"text","text":"I ask all accounts.\n\n"}`,
+	`{"type":"tool_call","id":"t1","name":"bridge___query","input":{"accounts":["all"],"regions":["eu-west-1"],"service":"ec2","operation":"DescribeInstances"}}`,
+	`{"type":"tool_result","id":"t1","ok":true,"coverage":{"targets":3,"answered":2,"denied":1,"failed":0,"skipped":0},"duration_ms":812}`,
+	`{"type":"text","text":"**Two** instances run.\n\n| Account | Instance | Name |\n|---|---|---|\n| 222222222222 | i-0aa | web |\n"}`,
+	`{"type":"text","text":"| 333333333333 | i-0bb | =HYPERLINK(1) |\n\nThat is all"}`,
+	`{"type":"text","text":"."}`,
+	`{"type":"done","coverage":{"targets":3,"answered":2,"denied":1,"failed":0,"skipped":0},"receipts":[` +
+		`{"tool":"bridge___query","account_id":"222222222222","account_name":"Production","region":"eu-west-1","status":"ok","role_arn":"arn:aws:iam::222222222222:role/CentralOpsTargetRole","source_identity":"alice","operation":"ec2:DescribeInstances","api_calls":1,"duration_ms":300},` +
+		`{"tool":"bridge___query","account_id":"333333333333","account_name":"Staging","region":"eu-west-1","status":"ok","role_arn":"arn:aws:iam::333333333333:role/CentralOpsTargetRole","source_identity":"alice","operation":"ec2:DescribeInstances","api_calls":1,"duration_ms":310},` +
+		`{"tool":"bridge___query","account_id":"111111111111","account_name":"Central","region":"eu-west-1","status":"denied","operation":"ec2:DescribeInstances","error":{"code":"forbidden","message":"no policy permits it"}}` +
+		`],"usage":{"input_tokens":10,"output_tokens":5},"turns":2,"tool_calls":1,"session_id":"centralops-00000000000000000000000000000000"}`,
+}
+
+// complete is a short answer from every target.
+var complete = []string{
+	`{"type":"text","text":"Yes."}`,
+	`{"type":"done","coverage":{"targets":1,"answered":1,"denied":0,"failed":0,"skipped":0},"receipts":[],"usage":{},"turns":1,"tool_calls":1,"session_id":"centralops-00000000000000000000000000000000"}`,
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func (c *cli) tokensFile() string {
+	return filepath.Join(c.home, ".config", "centralops", "tokens", "local.json")
+}
+
+func TestLoginInTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.temporary, d.mfa = true, "123456"
+	c := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile())
+	s := c.start(80, "login")
+	s.wait("User name: ")
+	s.send("alice\n")
+	s.wait("Password: ")
+	s.send("correct horse\n")
+	s.wait("New password: ")
+	s.send("battery staple\n")
+	s.wait("The same again: ")
+	s.send("battery staple\n")
+	s.wait("Code from your authenticator app: ")
+	s.send("123456\n")
+	status, text := s.end()
+	if status != 0 || !strings.Contains(text, "Signed in to local as alice.") {
+		t.Fatalf("status %d:\n%s", status, text)
+	}
+	if strings.Contains(text, "horse") || strings.Contains(text, "staple") {
+		t.Errorf("a password was shown:\n%s", text)
+	}
+	info, err := os.Stat(c.tokensFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("tokens file has mode %v", info.Mode())
+	}
+	folder, err := os.Stat(filepath.Dir(c.tokensFile()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if folder.Mode().Perm() != 0o700 {
+		t.Errorf("tokens folder has mode %v", folder.Mode())
+	}
+}
+
+func TestLogout(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	if got := c.run("logout"); got.status != 0 || got.stderr != "Signed out of local.\n" {
+		t.Errorf("logout: %+v", got)
+	}
+	if len(d.refresh) != 0 {
+		t.Errorf("the refresh token is still good")
+	}
+	if _, err := os.Stat(c.tokensFile()); !os.IsNotExist(err) {
+		t.Errorf("the tokens are still there: %v", err)
+	}
+	if got := c.run("ask", "x"); got.status != 1 || got.stderr != "centralops: unauthenticated: you are not signed in to local; try: centralops login\n" {
+		t.Errorf("ask after logout: %+v", got)
+	}
+	if got := c.run("logout"); got.status != 0 {
+		t.Errorf("second logout: %+v", got)
+	}
+}
+
+// Tokens that others can read, or that belong to another deployment, are not sent.
+func TestTokensThatAreNotSent(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	if got := c.run("ask", "--client-id", "another", "x"); got.status != 1 || !strings.Contains(got.stderr, "another user pool") {
+		t.Errorf("ask of another client: %+v", got)
+	}
+	if err := os.Chmod(c.tokensFile(), fs.FileMode(0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.run("ask", "x"); got.status != 1 || !strings.Contains(got.stderr, "can be read by others") {
+		t.Errorf("ask with open tokens file: %+v", got)
+	}
+	if len(d.asked()) != 0 {
+		t.Errorf("the Runtime was asked: %+v", d.asked())
+	}
+}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/bearer"
+	"github.com/central-ops/central-ops/services/cli/internal/cognito"
+	"github.com/central-ops/central-ops/services/cli/internal/markdown"
+	"github.com/central-ops/central-ops/services/cli/internal/profile"
+	"github.com/central-ops/central-ops/services/cli/internal/runtime"
+	"github.com/central-ops/central-ops/services/cli/internal/terminal"
+)
+
+// app is what all commands share: streams, the environment, and the flags of every command.
+type app struct {
+	getenv                func(string) string
+	stdin, stdout, stderr *os.File
+
+	profileName string
+	profileFile string
+	settings    map[string]*string // by key: the flags of profile.Fields
+}
+
+// root returns the command tree.
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "centralops",
+		Short: "Ask questions about many AWS accounts",
+		Long: `centralops asks questions about many AWS accounts in plain language and shows which accounts answered,
+which did not and why, and as whom they were asked.`,
+		Example: `  centralops configure --from-stack dev
+  centralops login
+  centralops ask "Which accounts have instances running in eu-west-1?"`,
+		Version:           version,
+		Args:              cobra.NoArgs,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate("centralops {{.Version}}\n")
+	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpTemplate(helpTemplate)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage(cmd.CommandPath()+" --help", "%v", err)
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+
+	flags := root.PersistentFlags()
+	flags.StringVar(&a.profileName, "profile", "", "`name` of the profile to use")
+	flags.StringVar(&a.profileFile, "profile-file", "", "profile `file` to use instead")
+	a.settings = make(map[string]*string, len(profile.Fields))
+	for _, field := range profile.Fields {
+		a.settings[field.Key] = flags.String(field.Flag, "", field.Help)
+		flags.Lookup(field.Flag).Hidden = true // `centralops help settings` lists them
+	}
+	root.AddCommand(a.askCommand(), a.loginCommand(), a.logoutCommand(), a.configureCommand(), settingsTopic())
+	a.strict(root)
+	for _, command := range root.Commands() {
+		a.strict(command)
+	}
+	return root
+}
+
+// strict makes wrong arguments of the command a usage error that names its help.
+func (a *app) strict(command *cobra.Command) {
+	check := command.Args
+	if check == nil {
+		check = cobra.NoArgs
+	}
+	command.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage(cmd.CommandPath()+" --help", "%v", err)
+		}
+		return nil
+	}
+}
+
+const usageTemplate = `Usage:{{if .Runnable}}
+  {{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}
+  {{.CommandPath}} <command> [flags]
+
+Commands:{{range .Commands}}{{if (or .IsAvailableCommand (eq .Name "help"))}}
+  {{rpad .Name .NamePadding}} {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}{{if .HasAvailableInheritedFlags}}
+
+Flags of every command:
+{{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+`
+
+const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
+
+{{end}}{{if (or .Runnable .HasSubCommands)}}{{.UsageString}}
+Each setting of the profile is a flag and an environment variable too: centralops help settings
+Exit status: 0 complete, 3 partial, 1 failed, 2 wrong usage.{{if .HasExample}}
+
+Example:
+
+{{.Example}}{{end}}
+{{end}}`
+
+// settingsTopic is the help page about profiles; it is no command.
+func settingsTopic() *cobra.Command {
+	var rows strings.Builder
+	for _, field := range profile.Fields {
+		fmt.Fprintf(&rows, "  %-17s --%-17s %-28s %s\n", field.Key, field.Flag, field.EnvName(), field.Help)
+	}
+	return &cobra.Command{
+		Use:   "settings",
+		Short: "About profiles, settings and environment variables",
+		Long: `A profile says where a deployment is. It is a JSON object in the folder centralops of your configuration
+folder, written by "centralops configure"; tokens sit beside it, readable by you alone.
+
+A setting is taken from its flag, else from its environment variable, else from the profile:
+
+` + rows.String() + `
+Other environment variables:
+
+  CENTRALOPS_PROFILE       profile to use, as --profile
+  CENTRALOPS_PROFILE_FILE  profile file to use, as --profile-file
+  CENTRALOPS_ACCESS_TOKEN  access token to send instead of signing in; it is not renewed and not stored
+  CENTRALOPS_USERNAME      user name for login, as --username
+  CENTRALOPS_CONFIG_DIR    folder of profiles and tokens
+  NO_COLOR                 set to anything: no colour`,
+	}
+}
+
+// usage returns an error of wrong usage.
+func usage(hint, format string, args ...any) error {
+	return &centralops.Error{Code: centralops.Invalid, Usage: true, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// store returns the program's folder.
+func (a *app) store() (profile.Store, error) {
+	dir, err := profile.Folder(a.getenv)
+	return profile.Store{Dir: dir}, err
+}
+
+// profile returns the effective settings, checked: those of the profile that was chosen, replaced
+// by environment variables, replaced by flags. needs are the keys that the command can't do without.
+func (a *app) profile(needs ...string) (profile.Profile, profile.Store, error) {
+	store, err := a.store()
+	if err != nil {
+		return profile.Profile{}, store, err
+	}
+	p, err := a.chosen(store)
+	if err != nil {
+		return p, store, err
+	}
+	a.override(&p)
+	p.Complete()
+	return p, store, p.Check(needs...)
+}
+
+// chosen returns the profile that flags, environment or the current file name; an empty one called
+// default if nothing does, because flags and environment may say it all.
+func (a *app) chosen(store profile.Store) (profile.Profile, error) {
+	if file := first(a.profileFile, a.getenv("CENTRALOPS_PROFILE_FILE")); file != "" && a.profileName == "" {
+		p, err := profile.Read(file)
+		if err == nil && p.Name == "" {
+			p.Name = "default"
+		}
+		if err == nil {
+			err = profile.CheckName(p.Name)
+		}
+		return p, err
+	}
+	name := first(a.profileName, a.getenv("CENTRALOPS_PROFILE"))
+	if name == "" {
+		var err error
+		if name, err = store.Current(); err != nil {
+			return profile.Profile{}, err
+		}
+	}
+	if name == "" {
+		return profile.Profile{Name: "default"}, nil
+	}
+	return store.Load(name)
+}
+
+func (a *app) override(p *profile.Profile) {
+	for _, field := range profile.Fields {
+		if value := first(*a.settings[field.Key], a.getenv(field.EnvName())); value != "" {
+			*field.Value(p) = value
+		}
+	}
+}
+
+// first returns the first of values that is not empty.
+func first(values ...string) string {
+	for _, value := range values {
+		if value != "" {
+			return value
+		}
+	}
+	return ""
+}
+
+// pool returns the user pool of the profile.
+func pool(p profile.Profile) *cognito.Pool {
+	return &cognito.Pool{
+		Endpoint: p.CognitoEndpoint, UserPoolID: p.UserPoolID, ClientID: p.ClientID, Now: time.Now,
+		HTTP: &http.Client{Transport: bearer.NewTransport(), Timeout: 30 * time.Second},
+	}
+}
+
+// client returns an HTTP client that sends the person's token.
+func (a *app) client(p profile.Profile, store profile.Store) *http.Client {
+	return bearer.NewClient(a.tokens(p, store))
+}
+
+// agent returns the client of the profile's agent.
+func (a *app) agent(p profile.Profile, client *http.Client) *runtime.Client {
+	return &runtime.Client{Base: p.RuntimeURL, ARN: p.RuntimeARN, Qualifier: p.Qualifier, HTTP: client}
+}
+
+// style returns how to render for f.
+func (a *app) style(f *os.File) markdown.Style {
+	if !terminal.Is(f) {
+		return markdown.Style{}
+	}
+	return markdown.Style{Width: terminal.Width(f), Color: a.color(f)}
+}
+
+// color reports whether f takes colour: https://no-color.org
+func (a *app) color(f *os.File) bool {
+	return terminal.Is(f) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+}

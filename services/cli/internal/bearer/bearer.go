@@ -1,0 +1,171 @@
+// Package bearer sends requests with a person's access token, and says in plain words why a request
+// got no answer.
+package bearer
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	centralops "github.com/central-ops/central-ops/services/cli"
+)
+
+// Tokens gives access tokens. Its methods may be called concurrently.
+type Tokens interface {
+	// Token returns an access token, renewed if it is about to expire.
+	Token(ctx context.Context) (string, error)
+	// Renew returns another token after the server refused the one given.
+	Renew(ctx context.Context, refused string) (string, error)
+}
+
+// Transport adds the Authorization header. A response of 401 or 403 makes it renew the token and
+// repeat the request once: for a token that is present but bad or expired, AgentCore's documents
+// leave open which of the two comes back. It never sends a token to another host than the one
+// that was asked for: http.Client copies headers to redirects, so redirects are not followed.
+type Transport struct {
+	Tokens Tokens
+	Base   http.RoundTripper
+}
+
+// NewClient returns a client that speaks with the tokens given. Connecting may take 10 seconds;
+// how long a response may take is the business of the request's context.
+func NewClient(tokens Tokens) *http.Client {
+	return &http.Client{
+		Transport:     &Transport{Tokens: tokens, Base: NewTransport()},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// NewTransport returns a transport whose connections are made within 10 seconds.
+func NewTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+	}
+}
+
+// RoundTrip sends the request; see Transport.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	token, err := t.Tokens.Token(req.Context())
+	if err != nil {
+		return nil, err
+	}
+	resp, err := t.send(req, req.Body, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return resp, err
+	}
+	renewed, err := t.Tokens.Renew(req.Context(), token)
+	if err != nil || renewed == token {
+		return resp, nil // the refusal says more than that there is no other token
+	}
+	var body io.ReadCloser
+	if req.GetBody != nil {
+		if body, err = req.GetBody(); err != nil {
+			return resp, nil
+		}
+	}
+	resp.Body.Close()
+	return t.send(req, body, renewed)
+}
+
+func (t *Transport) send(req *http.Request, body io.ReadCloser, token string) (*http.Response, error) {
+	out := req.Clone(req.Context())
+	out.Body = body
+	out.Header.Set("Authorization", "Bearer "+token)
+	return t.Base.RoundTrip(out)
+}
+
+// ErrorText returns the message in an error's body of at most max bytes: the member message (or
+// Message, error_description, error.message) of a JSON object, else the text itself, in one line and cut to
+// 300 characters.
+func ErrorText(body io.Reader, max int64) string {
+	raw, err := io.ReadAll(io.LimitReader(body, max))
+	if err != nil {
+		return ""
+	}
+	text := string(raw)
+	var object struct {
+		Message     string          `json:"message"` // also matches Message
+		Description string          `json:"error_description"`
+		Error       json.RawMessage `json:"error"`
+	}
+	if json.Unmarshal(raw, &object) == nil {
+		var inner struct {
+			Message string `json:"message"`
+		}
+		_ = json.Unmarshal(object.Error, &inner) // error may be a plain word; then there is no message in it
+		for _, candidate := range []string{inner.Message, object.Description, object.Message} {
+			if candidate != "" {
+				text = candidate
+			}
+		}
+	}
+	text = strings.Join(strings.Fields(text), " ")
+	if runes := []rune(text); len(runes) > 300 {
+		text = string(runes[:300]) + "..."
+	}
+	return text
+}
+
+// TransportError returns the error of a request to base that got no response, or whose response
+// broke off. An *Error on the way, such as "you are not signed in", stays what it is.
+func TransportError(op, base string, err error) error {
+	var known *centralops.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	host := base
+	if u, parseErr := url.Parse(base); parseErr == nil && u.Host != "" {
+		host = u.Host
+	}
+	failure := &centralops.Error{Op: op, Code: centralops.Unavailable, Err: err, Hint: "centralops doctor"}
+	var (
+		dns       *net.DNSError
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		record    tls.RecordHeaderError
+		timeout   net.Error
+	)
+	switch {
+	case errors.Is(err, context.Canceled):
+		failure.Code, failure.Message, failure.Hint = centralops.Timeout, "cancelled", ""
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		failure.Code, failure.Message = centralops.Timeout, "no whole answer from "+host+" in time"
+		failure.Hint = "a narrower question, or a longer --timeout"
+	case errors.As(err, &dns):
+		failure.Message = fmt.Sprintf("%s: no such host", host)
+		failure.Hint = "centralops configure, to check the URLs and the Region of the profile"
+	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &record):
+		failure.Message = fmt.Sprintf("%s: no trusted TLS connection: %v", host, innermost(err))
+	case errors.As(err, &timeout) && timeout.Timeout():
+		failure.Code, failure.Message = centralops.Timeout, fmt.Sprintf("%s: no connection in time", host)
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+		failure.Message = fmt.Sprintf("%s: the connection broke off", host)
+	default:
+		failure.Message = fmt.Sprintf("%s: %v", host, innermost(err))
+	}
+	return failure
+}
+
+// innermost returns the last error of the chain: what the system said, without its wrappings.
+func innermost(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}

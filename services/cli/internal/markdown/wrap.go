@@ -1,0 +1,97 @@
+package markdown
+
+import (
+	"strings"
+
+	"github.com/clipperhouse/displaywidth"
+)
+
+// columns counts the columns that text takes, escape sequences excepted.
+var columns = displaywidth.Options{ControlSequences: true}
+
+// Width returns how many columns of a terminal s takes.
+func Width(s string) int { return columns.String(s) }
+
+// wrap breaks the lines of s at spaces so that none is wider than width; a word that is wider is
+// broken too. A style that is on at a break is switched off before it and on again after it.
+func wrap(s string, width int) []string {
+	var lines []string
+	var line strings.Builder
+	used := 0    // columns of line
+	active := "" // escape sequences that are on
+	feed := func() {
+		text := strings.TrimRight(line.String(), " ")
+		if active != "" {
+			text += reset
+		}
+		lines = append(lines, text)
+		line.Reset()
+		line.WriteString(active)
+		used = 0
+	}
+	put := func(text string) {
+		line.WriteString(text)
+		used += Width(text)
+		active = after(active, text)
+	}
+	for i, paragraph := range strings.Split(s, "\n") {
+		if i > 0 {
+			feed()
+		}
+		for j, word := range strings.Split(paragraph, " ") {
+			if j > 0 {
+				if used > 0 && used+1+Width(word) > width {
+					feed()
+				} else if used > 0 {
+					put(" ")
+				}
+			}
+			for used+Width(word) > width {
+				head := fit(word, max(width-used, 1))
+				put(head)
+				word = word[len(head):]
+				if word == "" {
+					break
+				}
+				feed()
+			}
+			put(word)
+		}
+	}
+	feed()
+	return lines
+}
+
+// fit returns the longest head of s that takes at most width columns, but at least one character.
+func fit(s string, width int) string {
+	end, used := 0, 0
+	for characters := columns.StringGraphemes(s); characters.Next(); {
+		used += characters.Width()
+		if used > width && end > 0 {
+			break
+		}
+		end += len(characters.Value())
+	}
+	return s[:end]
+}
+
+// after returns the escape sequences that are on after text, of those that this package writes.
+func after(active, text string) string {
+	for {
+		start := strings.IndexByte(text, '\x1b')
+		if start < 0 {
+			return active
+		}
+		length := strings.IndexByte(text[start:], 'm')
+		if length < 0 {
+			return active
+		}
+		sequence := text[start : start+length+1]
+		text = text[start+length+1:]
+		if sequence == reset {
+			active = ""
+		} else {
+			active += sequence
+		}
+	}
+}

@@ -1,0 +1,361 @@
+// Package profile keeps what the program knows between runs: where a deployment is (profiles) and
+// who is signed in to it (tokens). Everything sits in one folder:
+//
+//	<folder>/current               name of the profile that is used when none is named
+//	<folder>/profiles/<name>.json  Profile; no secrets
+//	<folder>/tokens/<name>.json    Tokens; mode 0600
+//	<folder>/history/<name>        lines typed in chat; mode 0600
+//
+// The folder is centralops in the operating system's configuration folder.
+package profile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	centralops "github.com/central-ops/central-ops/services/cli"
+)
+
+// Profile says where a deployment of Central Ops is. All members are plain text; README.md and
+// `centralops help settings` describe them.
+type Profile struct {
+	Name            string `json:"name,omitempty"`
+	Environment     string `json:"environment,omitempty"`
+	Region          string `json:"region,omitempty"`
+	UserPoolID      string `json:"user_pool_id,omitempty"`
+	ClientID        string `json:"client_id,omitempty"`
+	CognitoEndpoint string `json:"cognito_endpoint,omitempty"`
+	HostedUI        string `json:"hosted_ui,omitempty"`
+	DiscoveryURL    string `json:"discovery_url,omitempty"`
+	RuntimeURL      string `json:"runtime_url,omitempty"`
+	RuntimeARN      string `json:"runtime_arn,omitempty"`
+	Qualifier       string `json:"qualifier,omitempty"`
+	GatewayURL      string `json:"gateway_url,omitempty"`
+}
+
+// Field is one setting of a profile.
+type Field struct {
+	Key    string // in the profile file
+	Flag   string // on the command line; the environment variable is EnvName
+	Help   string
+	Export string // stack output that configure --from-stack reads
+	Needed bool   // of every deployment: a stack must export it
+	Value  func(*Profile) *string
+}
+
+// EnvName returns the environment variable of the setting, such as CENTRALOPS_RUNTIME_ARN.
+func (f Field) EnvName() string { return "CENTRALOPS_" + strings.ToUpper(f.Key) }
+
+// Fields are all settings but the name, in the order in which they are shown.
+var Fields = []Field{
+	{"environment", "environment", "name of the deployment, such as dev", "environment", false,
+		func(p *Profile) *string { return &p.Environment }},
+	{"region", "region", "AWS Region of the deployment; default: that of the user pool", "region", true,
+		func(p *Profile) *string { return &p.Region }},
+	{"user_pool_id", "user-pool-id", "Cognito user pool that people sign in to", "userPoolId", true,
+		func(p *Profile) *string { return &p.UserPoolID }},
+	{"client_id", "client-id", "app client of that pool; it has no secret", "userPoolClientId", true,
+		func(p *Profile) *string { return &p.ClientID }},
+	{"cognito_endpoint", "cognito-endpoint", "URL of Cognito; default: that of the Region", "cognitoEndpoint", false,
+		func(p *Profile) *string { return &p.CognitoEndpoint }},
+	{"hosted_ui", "hosted-ui", "URL of the pool's domain, for sign-in with a browser", "hostedUiUrl", false,
+		func(p *Profile) *string { return &p.HostedUI }},
+	{"discovery_url", "discovery-url", "OpenID discovery document; default: that of the user pool", "discoveryUrl", false,
+		func(p *Profile) *string { return &p.DiscoveryURL }},
+	{"runtime_url", "runtime-url", "data plane of AgentCore; default: that of the Region", "runtimeUrl", false,
+		func(p *Profile) *string { return &p.RuntimeURL }},
+	{"runtime_arn", "runtime-arn", "ARN of the agent runtime", "runtimeArn", true,
+		func(p *Profile) *string { return &p.RuntimeARN }},
+	{"qualifier", "qualifier", "endpoint of the agent runtime; default: DEFAULT", "runtimeQualifier", false,
+		func(p *Profile) *string { return &p.Qualifier }},
+	{"gateway_url", "gateway-url", "MCP endpoint of the Gateway", "gatewayUrl", true,
+		func(p *Profile) *string { return &p.GatewayURL }},
+}
+
+// Folder returns the program's folder: CENTRALOPS_CONFIG_DIR if set, else centralops in the
+// operating system's configuration folder.
+func Folder(getenv func(string) string) (string, error) {
+	if dir := getenv("CENTRALOPS_CONFIG_DIR"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", &centralops.Error{Op: "find the configuration folder", Code: centralops.Invalid, Usage: true,
+			Message: err.Error(), Hint: "CENTRALOPS_CONFIG_DIR=<folder>", Err: err}
+	}
+	return filepath.Join(dir, "centralops"), nil
+}
+
+// Store is the program's folder.
+type Store struct{ Dir string }
+
+// ErrNoProfile is in the error of Load when there is no such profile.
+var ErrNoProfile = errors.New("no such profile")
+
+// names are what a profile may be called; they become file names.
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+// CheckName returns a usage error if name can't be that of a profile.
+func CheckName(name string) error {
+	if names.MatchString(name) {
+		return nil
+	}
+	return invalid("profile name %q: only letters, digits, dot, _ and -, at most 64", name)
+}
+
+// Current returns the name of the profile to use when none is named, or "" if there is none.
+func (s Store) Current() (string, error) {
+	raw, err := os.ReadFile(filepath.Join(s.Dir, "current"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read current profile: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// Use makes name the current profile.
+func (s Store) Use(name string) error {
+	return writeFile(filepath.Join(s.Dir, "current"), []byte(name+"\n"))
+}
+
+// Names returns the names of all profiles, sorted.
+func (s Store) Names() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(s.Dir, "profiles", "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("list profiles: %w", err)
+	}
+	var found []string
+	for _, file := range files {
+		found = append(found, strings.TrimSuffix(filepath.Base(file), ".json"))
+	}
+	return found, nil
+}
+
+// Path returns the file of the profile called name.
+func (s Store) Path(name string) string { return filepath.Join(s.Dir, "profiles", name+".json") }
+
+// Load returns the profile called name.
+func (s Store) Load(name string) (Profile, error) {
+	if err := CheckName(name); err != nil {
+		return Profile{}, err
+	}
+	p, err := Read(s.Path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		known, listErr := s.Names()
+		if listErr != nil {
+			return Profile{}, listErr
+		}
+		hint := "centralops configure --from-stack <stack>"
+		if len(known) > 0 {
+			hint = "one of: " + strings.Join(known, ", ")
+		}
+		return Profile{}, &centralops.Error{Code: centralops.NotFound, Usage: true, Err: ErrNoProfile,
+			Message: fmt.Sprintf("there is no profile %q in %s", name, filepath.Join(s.Dir, "profiles")), Hint: hint}
+	}
+	p.Name = name
+	return p, err
+}
+
+// Save writes p under its name and returns the file.
+func (s Store) Save(p Profile) (string, error) {
+	if err := CheckName(p.Name); err != nil {
+		return "", err
+	}
+	raw, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("encode profile: %w", err)
+	}
+	file := s.Path(p.Name)
+	return file, writeFile(file, append(raw, '\n'))
+}
+
+// Read returns the profile in a file. An unknown member is an error that names it.
+func Read(file string) (Profile, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return Profile{}, &centralops.Error{Op: "read profile", Code: centralops.NotFound, Usage: true, Err: err,
+			Message: err.Error(), Hint: "centralops configure --from-stack <stack>"}
+	}
+	var p Profile
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&p); err != nil {
+		return Profile{}, &centralops.Error{Op: "read profile", Code: centralops.Invalid, Usage: true, Err: err,
+			Message: file + ": " + strings.TrimPrefix(err.Error(), "json: "), Hint: "centralops help settings, for its members"}
+	}
+	return p, nil
+}
+
+// Complete fills what follows from other settings.
+func (p *Profile) Complete() {
+	if p.Region == "" {
+		p.Region, _, _ = strings.Cut(p.UserPoolID, "_")
+	}
+	if p.Qualifier == "" {
+		p.Qualifier = "DEFAULT"
+	}
+	if p.RuntimeURL == "" && p.Region != "" {
+		p.RuntimeURL = "https://bedrock-agentcore." + p.Region + ".amazonaws.com"
+	}
+	if p.CognitoEndpoint == "" && p.Region != "" {
+		p.CognitoEndpoint = "https://cognito-idp." + p.Region + ".amazonaws.com"
+	}
+	if p.DiscoveryURL == "" && p.CognitoEndpoint != "" && p.UserPoolID != "" {
+		p.DiscoveryURL = strings.TrimSuffix(p.CognitoEndpoint, "/") + "/" + p.UserPoolID + "/.well-known/openid-configuration"
+	}
+	p.RuntimeURL = strings.TrimSuffix(p.RuntimeURL, "/")
+	p.CognitoEndpoint = strings.TrimSuffix(p.CognitoEndpoint, "/")
+	p.HostedUI = strings.TrimSuffix(p.HostedUI, "/")
+}
+
+// shapes are what the settings that are no URL must look like.
+var shapes = map[string]struct {
+	pattern *regexp.Regexp
+	like    string
+}{
+	"region":       {regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-\d$`), "us-east-1"},
+	"user_pool_id": {regexp.MustCompile(`^[\w-]+_[0-9A-Za-z]+$`), "us-east-1_AbCdEfGhI"},
+	"client_id":    {regexp.MustCompile(`^[\w+]{1,128}$`), "26 letters and digits"},
+	"runtime_arn":  {regexp.MustCompile(`^arn:aws[a-z-]*:bedrock-agentcore:[a-z0-9-]+:\d{12}:runtime/[A-Za-z0-9_-]+$`), "arn:aws:bedrock-agentcore:us-east-1:111122223333:runtime/name-AbCdEfGhIj"},
+	"qualifier":    {regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`), "DEFAULT"},
+}
+
+// Check returns every fault of the settings named by keys: one that is missing, or that can't be
+// right. With no keys it checks all that are set, and that the needed ones are.
+func (p *Profile) Check(keys ...string) error {
+	var faults []string
+	for _, field := range Fields {
+		asked := len(keys) == 0 && field.Needed
+		for _, key := range keys {
+			asked = asked || key == field.Key
+		}
+		value := *field.Value(p)
+		if value == "" {
+			if asked {
+				faults = append(faults, field.Key+" is not set (--"+field.Flag+")")
+			}
+			continue
+		}
+		if fault := field.fault(value); fault != "" && (asked || len(keys) == 0) {
+			faults = append(faults, fault)
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return &centralops.Error{Code: centralops.Invalid, Usage: true, Message: strings.Join(faults, "; "),
+		Hint: "centralops configure --from-stack <stack>, or centralops help settings"}
+}
+
+// fault says what is wrong with a value of the setting, or "".
+func (f Field) fault(value string) string {
+	if shape, ok := shapes[f.Key]; ok {
+		if !shape.pattern.MatchString(value) {
+			return fmt.Sprintf("%s %q does not look like %s", f.Key, value, shape.like)
+		}
+		return ""
+	}
+	if f.Key == "environment" {
+		return ""
+	}
+	u, err := url.Parse(value)
+	switch {
+	case err != nil || u.Host == "":
+		return fmt.Sprintf("%s %q is not a URL such as https://host/path", f.Key, value)
+	case u.Scheme == "https":
+		return ""
+	case u.Scheme == "http" && isLoopback(u.Hostname()):
+		return "" // the local platform
+	default:
+		return fmt.Sprintf("%s %q must begin with https://, because tokens travel there", f.Key, value)
+	}
+}
+
+// isLoopback reports whether host is this machine.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// FromOutputs returns the profile that a stack's outputs describe: the object that
+// `pulumi stack output --json` prints. Missing exports are reported all at once.
+func FromOutputs(stack string, raw []byte) (Profile, error) {
+	var outputs map[string]any
+	if err := json.Unmarshal(raw, &outputs); err != nil {
+		return Profile{}, &centralops.Error{Op: "read stack outputs", Code: centralops.Invalid, Err: err,
+			Message: "pulumi printed no JSON object: " + err.Error(), Hint: "pulumi stack output --json -s " + stack}
+	}
+	var p Profile
+	var missing []string
+	for _, field := range Fields {
+		value, _ := outputs[field.Export].(string)
+		*field.Value(&p) = value
+		if value == "" && field.Needed {
+			missing = append(missing, field.Export)
+		}
+	}
+	if p.Region == "" && p.UserPoolID != "" { // the pool's id tells it
+		p.Complete()
+		missing = without(missing, "region")
+	}
+	if len(missing) > 0 {
+		return Profile{}, &centralops.Error{Op: "read stack outputs", Code: centralops.NotFound,
+			Message: fmt.Sprintf("stack %s does not export %s", stack, strings.Join(missing, ", ")), Hint: "pulumi up -s " + stack}
+	}
+	if p.Environment == "" {
+		p.Environment = stack
+	}
+	// A stack's full name is <organization>/<project>/<stack>.
+	p.Name = stack[strings.LastIndex(stack, "/")+1:]
+	return p, nil
+}
+
+func without(list []string, gone string) []string {
+	var rest []string
+	for _, s := range list {
+		if s != gone {
+			rest = append(rest, s)
+		}
+	}
+	return rest
+}
+
+// writeFile replaces file as a whole, with mode 0600 in a folder of mode 0700, so that a reader
+// sees the old or the new and nobody else sees either.
+func writeFile(file string, content []byte) error {
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	temp, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	defer os.Remove(temp.Name()) // gone already if all went well
+	_, err = temp.Write(content)
+	if err := errors.Join(err, temp.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	if err := os.Rename(temp.Name(), file); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return nil
+}
+
+func invalid(format string, args ...any) error {
+	return &centralops.Error{Code: centralops.Invalid, Usage: true, Message: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,303 @@
+// Package runtime invokes the agent behind AgentCore Runtime.
+//
+// The request, as https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-oauth.html
+// has it for callers with a bearer token (the AWS SDKs can't send one for this operation):
+//
+//	POST <base>/runtimes/<ARN, escaped>/invocations?qualifier=DEFAULT
+//	Authorization: Bearer <access token>          set by the http.Client, see package bearer
+//	Content-Type: application/json
+//	Accept: text/event-stream, application/json
+//	X-Amzn-Bedrock-AgentCore-Runtime-Session-Id: <33 to 256 characters>
+//
+//	{"prompt":"..."}
+//
+// The response is a stream of server-sent events, each `data: {"type":...}`:
+//
+//	text         {text}
+//	tool_call    {id, name, input}
+//	tool_result  {id, ok, coverage, duration_ms}
+//	error        {code, message, hint}            ends the answer
+//	done         {coverage, receipts, usage, ...} ends the answer
+//
+// or one JSON object {"response":...} or {"error":{code, message, hint}} with status 200. Types
+// that are not listed are skipped. A stream that ends without error or done was cut off, and
+// is an error. A status other than 200 comes from the Runtime itself.
+package runtime
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/bearer"
+)
+
+// Headers of an invocation.
+const (
+	sessionHeader   = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+	errorTypeHeader = "x-amzn-ErrorType"
+)
+
+const (
+	maxAnswer = 100 << 20 // bytes of a response that are read; the Runtime's own payload limit
+	maxError  = 64 << 10  // bytes of an error's body that are read
+)
+
+// conflictWaits are the pauses before an invocation is repeated that met an operation in progress
+// on its session. SDKs repeat these by themselves; raw HTTP callers have to.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-troubleshooting.html
+var conflictWaits = []time.Duration{250 * time.Millisecond, time.Second, 2 * time.Second}
+
+// Client invokes one agent. It is safe for concurrent use.
+type Client struct {
+	Base      string // data plane, without a slash at the end
+	ARN       string // of the agent runtime
+	Qualifier string // endpoint name
+	HTTP      *http.Client
+}
+
+// URL returns the address of the agent's invocations. In it the ARN is escaped whole, colons too.
+func (c *Client) URL() string {
+	return c.Base + "/runtimes/" + url.QueryEscape(c.ARN) + "/invocations?qualifier=" + url.QueryEscape(c.Qualifier)
+}
+
+// Invoke sends one prompt and calls on for each event, from the calling goroutine, until the answer
+// is whole. When it fails after pieces of the answer came, the error is returned together with
+// what there is.
+func (c *Client) Invoke(ctx context.Context, session, prompt string, on func(centralops.Event)) (centralops.Answer, error) {
+	body, err := json.Marshal(map[string]string{"prompt": prompt})
+	if err != nil {
+		return centralops.Answer{}, fmt.Errorf("encode prompt: %w", err)
+	}
+	for attempt := 0; ; attempt++ {
+		answer, err := c.invoke(ctx, session, body, on)
+		if centralops.CodeOf(err) != centralops.Conflict || !errors.Is(err, errBeforeAnswer) || attempt == len(conflictWaits) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, c.transportError(ctx.Err())
+		case <-time.After(conflictWaits[attempt]):
+		}
+	}
+}
+
+// errBeforeAnswer marks errors of the Runtime itself, before the agent said anything.
+var errBeforeAnswer = errors.New("refused by the Runtime")
+
+func (c *Client) invoke(ctx context.Context, session string, body []byte, on func(centralops.Event)) (centralops.Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL(), bytes.NewReader(body))
+	if err != nil {
+		return centralops.Answer{}, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "text/event-stream, application/json")
+	req.Header.Set(sessionHeader, session)
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return centralops.Answer{}, c.transportError(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return centralops.Answer{}, refused(resp)
+	}
+	content := io.LimitReader(resp.Body, maxAnswer)
+	var answer centralops.Answer
+	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType == "text/event-stream" {
+		answer, err = c.stream(content, on)
+	} else {
+		answer, err = c.whole(content, on)
+	}
+	if answer.SessionID == "" {
+		answer.SessionID = session
+	}
+	return answer, err
+}
+
+// whole reads a JSON answer.
+func (c *Client) whole(body io.Reader, on func(centralops.Event)) (centralops.Answer, error) {
+	raw, err := io.ReadAll(body)
+	if err != nil {
+		return centralops.Answer{}, c.transportError(err)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil {
+		return centralops.Answer{}, malformed(err)
+	}
+	if failure, ok := members["error"]; ok {
+		return centralops.Answer{}, agentError(failure)
+	}
+	answer, err := centralops.ParseAnswer(members)
+	if err != nil {
+		return centralops.Answer{}, malformed(err)
+	}
+	on(centralops.Text{Text: answer.Response})
+	return answer, nil
+}
+
+// stream reads the frames of an answer.
+func (c *Client) stream(body io.Reader, on func(centralops.Event)) (centralops.Answer, error) {
+	var said strings.Builder
+	partial := func(err error) (centralops.Answer, error) {
+		return centralops.Answer{Response: said.String()}, err
+	}
+	frames := bufio.NewReaderSize(body, 64<<10)
+	for {
+		data, err := nextFrame(frames)
+		if errors.Is(err, io.EOF) {
+			return partial(&centralops.Error{Op: "ask", Code: centralops.Unavailable,
+				Message: "the answer was cut off: the stream ended before it was complete",
+				Hint:    "the question again; if it repeats: centralops doctor"})
+		}
+		if err != nil {
+			return partial(c.transportError(err))
+		}
+		var frame struct {
+			Type string `json:"type"`
+			Text string `json:"text"`
+		}
+		if err := json.Unmarshal(data, &frame); err != nil {
+			return partial(malformed(err))
+		}
+		switch frame.Type {
+		case "text":
+			said.WriteString(frame.Text)
+			on(centralops.Text{Text: frame.Text})
+		case "tool_call":
+			var call centralops.ToolCall
+			if err := json.Unmarshal(data, &call); err != nil {
+				return partial(malformed(err))
+			}
+			on(call)
+		case "tool_result":
+			var result centralops.ToolResult
+			if err := json.Unmarshal(data, &result); err != nil {
+				return partial(malformed(err))
+			}
+			on(result)
+		case "error":
+			return partial(agentError(data))
+		case "done":
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(data, &members); err != nil {
+				return partial(malformed(err))
+			}
+			delete(members, "type")
+			answer, err := centralops.ParseAnswer(members)
+			if err != nil {
+				return partial(malformed(err))
+			}
+			answer.Response = said.String()
+			return answer, nil
+		}
+	}
+}
+
+// nextFrame returns the data of the next server-sent event that has any.
+// https://html.spec.whatwg.org/multipage/server-sent-events.html
+func nextFrame(r *bufio.Reader) ([]byte, error) {
+	var data []byte
+	for {
+		line, err := r.ReadBytes('\n')
+		if err != nil {
+			return nil, err // an event without its empty line is not dispatched
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		switch value, isData := bytes.CutPrefix(line, []byte("data:")); {
+		case isData:
+			if data != nil {
+				data = append(data, '\n')
+			}
+			data = append(data, bytes.TrimPrefix(value, []byte(" "))...)
+		case len(line) == 0 && data != nil:
+			return data, nil
+		}
+	}
+}
+
+// agentError returns the error that the agent reported.
+func agentError(raw []byte) error {
+	failure := &centralops.Error{Op: "ask"}
+	if err := json.Unmarshal(raw, failure); err != nil {
+		return malformed(err)
+	}
+	if failure.Code == "" {
+		failure.Code = centralops.Internal
+	}
+	if failure.Hint == "" {
+		failure.Hint = hints[failure.Code]
+	}
+	return failure
+}
+
+// statuses says what a status of the Runtime stands for. A 4xx or 5xx of the agent's container
+// arrives as 424.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-troubleshooting.html
+var statuses = map[int]centralops.Code{
+	http.StatusBadRequest:          centralops.Invalid,
+	http.StatusUnauthorized:        centralops.Unauthenticated,
+	http.StatusPaymentRequired:     centralops.Throttled, // ServiceQuotaExceededException
+	http.StatusForbidden:           centralops.Forbidden,
+	http.StatusNotFound:            centralops.NotFound,
+	http.StatusConflict:            centralops.Conflict,
+	http.StatusFailedDependency:    centralops.Unavailable,
+	http.StatusTooManyRequests:     centralops.Throttled,
+	http.StatusInternalServerError: centralops.Internal,
+	http.StatusBadGateway:          centralops.Unavailable,
+	http.StatusServiceUnavailable:  centralops.Unavailable,
+	http.StatusGatewayTimeout:      centralops.Timeout,
+}
+
+// hints says what to try next when the server gave no hint of its own.
+var hints = map[centralops.Code]string{
+	centralops.Invalid:         "centralops doctor",
+	centralops.Unauthenticated: "centralops login",
+	centralops.Forbidden:       "centralops whoami, to see your groups and accounts",
+	centralops.NotFound:        "centralops doctor, to check the runtime ARN and the qualifier",
+	centralops.Conflict:        "again when the session's other question has ended, or without --session",
+	centralops.Throttled:       "again in a minute",
+	centralops.Timeout:         "a narrower question, or fewer accounts and Regions",
+	centralops.Unavailable:     "centralops doctor",
+	centralops.Internal:        "again; if it repeats: centralops doctor",
+}
+
+// refused returns the error of a response whose status is not 200.
+func refused(resp *http.Response) error {
+	code, ok := statuses[resp.StatusCode]
+	if !ok {
+		code = centralops.Internal
+	}
+	kind, _, _ := strings.Cut(resp.Header.Get(errorTypeHeader), ":")
+	message := fmt.Sprintf("the Runtime answered %d", resp.StatusCode)
+	if kind != "" {
+		message += " " + kind
+	}
+	if text := bearer.ErrorText(resp.Body, maxError); text != "" {
+		message += ": " + text
+	}
+	if resp.StatusCode == http.StatusFailedDependency {
+		message += " (the agent's container failed or did not start)"
+	}
+	return &centralops.Error{Op: "ask", Code: code, Message: message, Hint: hints[code], Err: errBeforeAnswer}
+}
+
+// transportError returns the error of a connection that failed.
+func (c *Client) transportError(err error) error {
+	return bearer.TransportError("ask", c.Base, err)
+}
+
+func malformed(err error) error {
+	return &centralops.Error{Op: "ask", Code: centralops.Unavailable, Err: err,
+		Message: "the answer is not what an agent of Central Ops sends: " + err.Error(),
+		Hint:    "centralops doctor, to check the runtime ARN and URL"}
+}

@@ -1,0 +1,169 @@
+// Package terminal is what a person sees and types: a status line that is written over, prompts
+// without echo, and lines with editing and history. Nothing here is used when the stream is no
+// terminal, except that prompts then say how to do without.
+package terminal
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/clipperhouse/displaywidth"
+	"golang.org/x/term"
+)
+
+// Is reports whether f is a terminal.
+func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+// defaultWidth is assumed for a terminal that does not tell its size.
+const defaultWidth = 80
+
+// Width returns the columns of the terminal f.
+func Width(f *os.File) int {
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+		return width
+	}
+	return defaultWidth
+}
+
+// Status is a line at the bottom that is written over while something goes on. The zero value, and
+// a nil *Status, show nothing. It is safe for concurrent use.
+type Status struct {
+	out   io.Writer
+	width func() int
+
+	mu    sync.Mutex
+	line  string
+	shown bool
+	since time.Time
+	stop  chan struct{}
+	done  chan struct{}
+}
+
+// NewStatus shows a status line on f, a terminal, and begins to turn its wheel. Close ends that.
+func NewStatus(f *os.File) *Status {
+	s := &Status{out: f, width: func() int { return Width(f) }, since: time.Now(), stop: make(chan struct{}), done: make(chan struct{})}
+	go s.turn()
+	return s
+}
+
+// wheel is what turns at the left of the line.
+var wheel = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
+
+const (
+	clearLine = "\r\x1b[K"
+	perTurn   = 100 * time.Millisecond
+)
+
+func (s *Status) turn() {
+	defer close(s.done)
+	ticks := time.NewTicker(perTurn)
+	defer ticks.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-ticks.C:
+			s.mu.Lock()
+			s.draw()
+			s.mu.Unlock()
+		}
+	}
+}
+
+// draw writes the line; s.mu is held.
+func (s *Status) draw() {
+	if s.line == "" {
+		return
+	}
+	elapsed := time.Since(s.since)
+	mark := wheel[int(elapsed/perTurn)%len(wheel)]
+	line := mark + " " + s.line + " " + elapsed.Truncate(time.Second).String()
+	// One column stays free: some terminals wrap a line that is exactly full.
+	io.WriteString(s.out, clearLine+displaywidth.TruncateString(line, s.width()-1, "…"))
+	s.shown = true
+}
+
+// Set replaces the text of the line; "" hides it.
+func (s *Status) Set(line string) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if line == "" {
+		s.hide()
+	}
+	s.line = strings.Join(strings.Fields(line), " ")
+	s.draw()
+}
+
+func (s *Status) hide() {
+	if s.shown {
+		io.WriteString(s.out, clearLine)
+		s.shown = false
+	}
+}
+
+// Print calls write while the line is hidden, so that other output does not mix with it.
+func (s *Status) Print(write func()) {
+	if s == nil {
+		write()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hide()
+	write()
+	s.draw()
+}
+
+// Close hides the line for good.
+func (s *Status) Close() {
+	if s == nil {
+		return
+	}
+	close(s.stop)
+	<-s.done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hide()
+	s.line = ""
+}
+
+// Bar returns a bar of width cells, filled in the proportion of done to total.
+func Bar(done, total, width int) string {
+	if total <= 0 {
+		return ""
+	}
+	filled := min(done*width/total, width)
+	return strings.Repeat("█", filled) + strings.Repeat("░", width-filled)
+}
+
+// ErrInterrupted says that Ctrl-C, or Ctrl-D on an empty line, was typed at a prompt.
+var ErrInterrupted = errors.New("interrupted")
+
+// ReadSecret prompts on out and reads a line from the terminal in without showing it. The echo is
+// off before the prompt is shown, so that nothing that is pasted early shows up either.
+func ReadSecret(in, out *os.File, prompt string) (string, error) {
+	before, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return "", err
+	}
+	defer term.Restore(int(in.Fd()), before)
+	secret, err := term.NewTerminal(stream{in, out}, "").ReadPassword(prompt)
+	if errors.Is(err, io.EOF) {
+		io.WriteString(out, "\r\n")
+		return "", ErrInterrupted
+	}
+	return secret, err
+}
+
+// stream reads from one file and writes to another.
+type stream struct {
+	io.Reader
+	io.Writer
+}
