@@ -1,7 +1,6 @@
 package lambdafront
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -59,7 +58,7 @@ type function struct {
 	Function
 	arn    string
 	region string
-	log    *lockedWriter
+	log    *process.Log
 
 	mu      sync.Mutex
 	live    map[*environment]bool
@@ -71,7 +70,7 @@ type function struct {
 func newFunction(f Function, arn, region string) *function {
 	return &function{
 		Function: f, arn: arn, region: region,
-		log:  &lockedWriter{to: cmp.Or[io.Writer](f.Log, io.Discard)},
+		log:  process.NewLog(f.Log),
 		live: make(map[*environment]bool),
 	}
 }
@@ -312,10 +311,10 @@ func (env *environment) handle(e *event) (out outcome, reusable bool) {
 	env.mu.Lock()
 	env.current = e
 	env.mu.Unlock()
-	f.log.line("START RequestId: %s Version: $LATEST", e.id)
+	f.log.Printf("START RequestId: %s Version: $LATEST", e.id)
 	defer func() {
-		f.log.line("END RequestId: %s", e.id)
-		f.log.line("REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB", e.id, float64(time.Since(began).Microseconds())/1000, f.MemoryMB)
+		f.log.Printf("END RequestId: %s", e.id)
+		f.log.Printf("REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB", e.id, float64(time.Since(began).Microseconds())/1000, f.MemoryMB)
 	}()
 	timer := time.NewTimer(f.Timeout)
 	defer timer.Stop()
@@ -497,23 +496,4 @@ func reply(w http.ResponseWriter, status int, body map[string]string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the process may be gone
-}
-
-// lockedWriter lets several processes share one log. What cannot be written is lost.
-type lockedWriter struct {
-	mu sync.Mutex
-	to io.Writer
-}
-
-func (l *lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, _ = l.to.Write(p)
-	return len(p), nil
-}
-
-func (l *lockedWriter) line(format string, args ...any) {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, format+"\n", args...)
-	_, _ = l.Write(b.Bytes())
 }
