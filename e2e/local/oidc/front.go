@@ -67,10 +67,23 @@ type ClientSource interface {
 
 // Client is a confidential app client.
 type Client struct {
+	PoolID string
 	ID     string
 	Secret string
 	Scopes []string // AllowedOAuthScopes
 	Flows  []string // AllowedOAuthFlows; client_credentials must be among them
+}
+
+// Clients is a ClientSource that does not change.
+type Clients []Client
+
+// Client never fails.
+func (c Clients) Client(_ context.Context, poolID, clientID string) (Client, bool, error) {
+	i := slices.IndexFunc(c, func(client Client) bool { return client.PoolID == poolID && client.ID == clientID })
+	if i < 0 {
+		return Client{}, false, nil
+	}
+	return c[i], true, nil
 }
 
 // Front serves what Cognito publishes for each pool, and adds a key of its own to the pool's key set: with it the
