@@ -111,7 +111,6 @@ var Assumptions = []assumed.Row{
 
 // Config says what the gateway is and which variant of unsettled behaviour it shows.
 type Config struct {
-	Account string
 	Region  string
 	Record  Record
 	Targets []Target

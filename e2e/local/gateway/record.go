@@ -17,7 +17,6 @@ import (
 type Record struct {
 	ID                      string                  `json:"gatewayId"`
 	Name                    string                  `json:"name"`
-	RoleARN                 string                  `json:"roleArn"`
 	AuthorizerType          string                  `json:"authorizerType"` // CUSTOM_JWT is served
 	AuthorizerConfiguration AuthorizerConfiguration `json:"authorizerConfiguration"`
 	ProtocolConfiguration   ProtocolConfiguration   `json:"protocolConfiguration"`
