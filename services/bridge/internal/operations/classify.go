@@ -2,6 +2,7 @@ package operations
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -67,24 +68,71 @@ func explain(op Operation, category, reason string) (line, hint string) {
 		"ask for another operation that returns the same"
 }
 
-// paramRule changes the category of one operation by its parameters.
+// paramRule changes the category of an operation by one of its parameters.
 type paramRule struct {
-	param    string
+	param string
+	// matches is asked for the value given; rules that hold for an absent parameter see nil.
 	matches  func(value any) bool
 	category string
 	reason   string
 }
 
-// paramRules are kept by "service:Operation"; the first that matches decides.
-var paramRules = map[string][]paramRule{}
+// paramRules are kept by operation; the first that matches decides.
+var paramRules = map[string][]paramRule{
+	"apigateway:GetApiKey":          {{"includeValue", set, CategorySecrets, "with includeValue it returns the value of the key"}},
+	"apigateway:GetApiKeys":         {{"includeValues", set, CategorySecrets, "with includeValues it returns the values of the keys"}},
+	"datazone:GetConnection":        {{"withSecret", set, CategorySecrets, "with withSecret it returns the credentials of the connection"}},
+	"glue:GetConnection":            {{"HidePassword", unset, CategorySecrets, "without HidePassword set to true it returns the password of the connection"}},
+	"glue:GetConnections":           {{"HidePassword", unset, CategorySecrets, "without HidePassword set to true it returns the passwords of the connections"}},
+	"ssm:GetParameter":              {decryption, {"Name", published, "", ""}},
+	"ssm:GetParameters":             {decryption, {"Names", published, "", ""}},
+	"ssm:GetParametersByPath":       {decryption, {"Path", published, "", ""}},
+	"ssm:GetParameterHistory":       {decryption},
+	"ec2:DescribeInstanceAttribute": {{"Attribute", named("userData"), CategorySecrets, "user data often holds credentials"}},
+}
+
+var decryption = paramRule{"WithDecryption", set, CategorySecrets, "with WithDecryption it returns secret values in the clear"}
+
+// set says whether a flag is on: anything but an absent, null or false value, since the service
+// decides what else it takes for true.
+func set(value any) bool { return value != nil && value != false }
+
+func unset(value any) bool { return value != true }
+
+func named(name string) func(any) bool {
+	return func(value any) bool {
+		s, ok := value.(string)
+		return ok && strings.EqualFold(s, name)
+	}
+}
+
+// published says whether value names only parameters that AWS itself publishes for everyone, such
+// as the ids of current machine images. The tree cannot hold anybody else's parameters.
+// Source: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-public-parameters.html
+func published(value any) bool {
+	switch v := value.(type) {
+	case string:
+		return strings.HasPrefix(v, "/aws/service/")
+	case []any:
+		return len(v) > 0 && !slices.ContainsFunc(v, func(item any) bool { return !published(item) })
+	}
+	return false
+}
 
 func byParams(op Operation, params map[string]any) (category, reason string, ok bool) {
 	for _, r := range paramRules[op.String()] {
+		given := false
 		for name, value := range params {
-			// The service folds nothing, but a parameter that is nearly right must not slip past.
-			if strings.EqualFold(name, r.param) && r.matches(value) {
-				return r.category, r.reason, true
+			// The service is exact about names, but a nearly right one must not slip past a rule.
+			if strings.EqualFold(name, r.param) {
+				given = true
+				if r.matches(value) {
+					return r.category, r.reason, true
+				}
 			}
+		}
+		if !given && r.matches(nil) {
+			return r.category, r.reason, true
 		}
 	}
 	return "", "", false

@@ -109,6 +109,8 @@ type index struct {
 	record.Index
 	byName map[string]int   // folded name of the client -> entry
 	others map[string][]int // other folded names -> entries, in order of strength
+	// everywhere are the redaction rules that hold for every service.
+	everywhere *rules
 }
 
 // service is one decoded stream of table.bin.
@@ -116,7 +118,7 @@ type service struct {
 	record.Service
 	entry  record.Entry
 	byName map[string]int // folded operation name -> position
-	rules  []rule
+	rules  *rules
 }
 
 // Load returns the table. It decodes nothing: the index is read at the first Resolve, a service
@@ -146,6 +148,7 @@ func decodeIndex(t *Table) *index {
 		}
 		t.services[i] = sync.OnceValue(func() *service { return decodeService(e) })
 	}
+	x.everywhere = parseRules(x.Redact)
 	for name, client := range nicknames {
 		x.others[name] = []int{x.byName[client]}
 	}
@@ -174,12 +177,10 @@ var nicknames = map[string]string{
 	"identitycenter":  "ssoadmin",
 	"parameterstore":  "ssm",
 	"systemsmanager":  "ssm",
-	"stepfunctions":   "stepfunctions",
 	"statemachine":    "stepfunctions",
 	"msk":             "kafka",
 	"documentdb":      "docdb",
 	"costexplorer":    "ce",
-	"resourcegroups":  "resourcegroups",
 	"tagging":         "resourcegroupstaggingapi",
 	"vpc":             "ec2",
 	"ebsvolumes":      "ec2",

@@ -1,6 +1,10 @@
 package operations
 
 import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/central-ops/central-ops/services/bridge/internal/operations/record"
@@ -9,74 +13,273 @@ import (
 // Redacted stands in an answer where a value was taken out.
 const Redacted = "[redacted]"
 
-// rule is a path of member names, matched against the end of a value's path; lists do not count.
-// "*" is any one member, "**" at the end is everything beneath.
-type rule []string
-
-func parseRules(texts []string) []rule {
-	rules := make([]rule, len(texts))
-	for i, t := range texts {
-		rules[i] = strings.Split(t, ".")
-	}
-	return rules
-}
-
 // Redact returns document with the values that must not be shown replaced by Redacted, and how
-// many there were; names stay. document is an answer of the operation, or a part of it, as
-// encoding/json decodes it; it is not changed.
+// many there were; member names stay. document is an answer of the operation, or a part of it, as
+// encoding/json decodes it; it is not changed. Redact must see the answer before any expression of
+// the caller's does, because an expression can rename members.
+//
+// What is taken out, in this order:
+//
+//   - members that the rules of the service name: environment values, arguments, user data,
+//     parameter values (gen/redact.txt), and what the models mark sensitive and is not a name, a
+//     description or an address of a person;
+//   - members of any service whose name says that they are a secret, unless the value is an ARN;
+//   - parts of any other string that look like one: private keys in PEM, JSON Web Tokens, the
+//     signature of a presigned URL, a password in a URL or connection string, well-known token
+//     forms, and a 40-character secret next to an access key id.
+//
+// A string that is itself a JSON object or list (AWS Config and CloudTrail answer so) is treated
+// in the same way. Unknown services get the rules that hold for every service and the last two; so
+// do data reads, whose content was asked for by configuration (ssm:GetParameters answers with
+// "Parameters", which in other answers of the service are the arguments of commands). It is a net below the refusals of Classify,
+// not a reason to allow an operation.
 func (t *Table) Redact(serviceName, operationName string, document any) (redacted any, fields int) {
-	r := redactor{}
-	if i, ok := t.index().byName[record.Fold(serviceName)]; ok {
-		r.rules = t.services[i]().rules
+	x := t.index()
+	r := redactor{rules: []*rules{x.everywhere}, folded: map[string]string{}}
+	if i, ok := x.byName[record.Fold(serviceName)]; ok {
+		s := t.services[i]()
+		k, known := s.byName[record.Fold(operationName)]
+		if !known || s.Operations[k].Category != CategoryData {
+			r.rules = append(r.rules, s.rules)
+		}
 	}
-	out := r.walk(nil, document)
+	out := r.walk(nil, document, false, 0)
 	return out, r.fields
 }
 
+// rules are redaction rules, each a path of lower-case member names, matched against the end of a
+// value's path in which lists do not count. "*" is any one member; "**" at the end of a rule is
+// everything beneath.
+type rules struct {
+	leaf map[string][][]string // by last name: what stands before it
+	any  map[string][][]string // rules that end in ".*", by the name before
+	deep map[string][][]string // rules that end in ".**", by the name before
+}
+
+func parseRules(texts []string) *rules {
+	r := &rules{leaf: map[string][][]string{}, any: map[string][][]string{}, deep: map[string][][]string{}}
+	for _, t := range texts {
+		path := strings.Split(t, ".")
+		into := r.leaf
+		switch n := len(path) - 1; path[n] {
+		case "*":
+			into, path = r.any, path[:n]
+		case "**":
+			into, path = r.deep, path[:n]
+		}
+		last := path[len(path)-1]
+		into[last] = append(into[last], path[:len(path)-1])
+	}
+	return r
+}
+
+// match says whether a rule of the kind by ends the path.
+func match(by map[string][][]string, path []string) bool {
+	if len(path) == 0 {
+		return false
+	}
+	last := len(path) - 1
+	return slices.ContainsFunc(by[path[last]], func(before []string) bool {
+		if len(before) > last {
+			return false
+		}
+		for i, want := range before {
+			if want != "*" && want != path[last-len(before)+i] {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 type redactor struct {
-	rules  []rule
+	rules  []*rules
+	folded map[string]string // member names in lower case
 	fields int
 }
 
-func (r *redactor) walk(path []string, value any) any {
+func (r *redactor) lower(name string) string {
+	low, ok := r.folded[name]
+	if !ok {
+		low = strings.ToLower(name)
+		r.folded[name] = low
+	}
+	return low
+}
+
+// maxInner is how often JSON is looked for in a string within JSON in a string.
+const maxInner = 3
+
+// walk copies value without what is secret. all is whether everything from here on is.
+func (r *redactor) walk(path []string, value any, all bool, inner int) any {
 	switch v := value.(type) {
 	case map[string]any:
+		keyID := slices.ContainsFunc(stringsOf(v), accessKeyID.MatchString)
 		out := make(map[string]any, len(v))
-		for k, item := range v {
-			out[k] = r.walk(append(path, k), item)
+		for name, item := range v {
+			below := append(path, r.lower(name))
+			if s, ok := item.(string); ok && keyID && !all && secretKey(s) {
+				r.fields++
+				out[name] = Redacted
+				continue
+			}
+			out[name] = r.walk(below, item, all || r.matches(below, func(x *rules) map[string][][]string { return x.deep }), inner)
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
-			out[i] = r.walk(path, item)
+			out[i] = r.walk(path, item, all, inner)
 		}
 		return out
+	case nil:
+		return nil
+	case string:
+		if all || r.secret(path, v) {
+			return r.hide(v)
+		}
+		return r.text(path, v, inner)
 	}
-	if value != nil && r.secret(path) {
-		r.fields++
-		return Redacted
+	if all || r.secret(path, "") {
+		return r.hide(value)
 	}
 	return value
 }
 
-func (r *redactor) secret(path []string) bool {
-	for _, rule := range r.rules {
-		if rule.matches(path) {
-			return true
-		}
+func (r *redactor) hide(value any) any {
+	if value == "" || value == Redacted {
+		return value // nothing there, or done already
 	}
-	return false
+	r.fields++
+	return Redacted
 }
 
-func (r rule) matches(path []string) bool {
-	if len(r) > len(path) {
+func (r *redactor) matches(path []string, kind func(*rules) map[string][][]string) bool {
+	return slices.ContainsFunc(r.rules, func(x *rules) bool { return match(kind(x), path) })
+}
+
+// secret says whether the member at path is one to take out.
+func (r *redactor) secret(path []string, value string) bool {
+	if len(path) == 0 {
 		return false
 	}
-	for i, want := range r {
-		if got := path[len(path)-len(r)+i]; want != "*" && !strings.EqualFold(want, got) {
-			return false
+	if r.matches(path, func(x *rules) map[string][][]string { return x.leaf }) ||
+		r.matches(path[:len(path)-1], func(x *rules) map[string][][]string { return x.any }) {
+		return true
+	}
+	return value != "" && secretName.MatchString(path[len(path)-1]) && !strings.HasPrefix(value, "arn:")
+}
+
+// secretName are member names, in lower case, that hold a secret in whatever service they appear.
+// The names of page tokens, of references to secrets and of settings about them are not among them.
+var secretName = regexp.MustCompile(`(?:^|[^a-z])(?:pwd|psk)$|(?:password|passwd|passphrase|privatekey|private_key|secretkey|secret_key|secretaccesskey|secretstring|secretbinary|sharedsecret|clientsecret|client_secret|webhooksecret|presharedkey|authkey|authtoken|accesstoken|access_token|refreshtoken|refresh_token|idtoken|jwttoken|sessiontoken|bearertoken|securitytoken|jointoken|secrettoken|apikeyvalue|presignedurl|presignedlogurl|uploadpolicysignature|connectionpassword|base32stringseed)$`)
+
+var (
+	accessKeyID = regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)
+	longWord    = regexp.MustCompile(`[A-Za-z0-9/+]+`)
+)
+
+// secretKey says whether s has the form of a secret access key: 40 characters of base64 with
+// letters of both kinds and a digit.
+func secretKey(s string) bool {
+	return len(s) == 40 && longWord.FindString(s) == s &&
+		strings.ContainsAny(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyz") && strings.ContainsAny(s, "0123456789")
+}
+
+func stringsOf(object map[string]any) []string {
+	var out []string
+	for _, v := range object {
+		if s, ok := v.(string); ok {
+			out = append(out, s)
 		}
 	}
-	return true
+	return out
+}
+
+// forms are what secrets look like inside a longer text. The text is searched for form only if it
+// holds one of the hints; the first group of form, or all of it, is replaced.
+var forms = []struct {
+	hints []string
+	form  *regexp.Regexp
+}{
+	{[]string{"PRIVATE KEY"}, regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?`)},
+	{[]string{"eyJ"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
+	{[]string{"ignature=", "oken="}, regexp.MustCompile(`(?i)[?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature)=([^&\s"'<>]+)`)},
+	{[]string{"://"}, regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:([^\s/@"']+)@`)},
+	{[]string{"=", ":"}, regexp.MustCompile(`(?i)\b(?:password|passwd|pwd|secret_?access_?key|aws_?session_?token|client_?secret|auth_?token|access_?token|api_?key)["']?\s*[=:]\s*["']?([^\s;&,"'}]{4,})`)},
+	{[]string{"gh", "github_pat_", "xox", "glpat-", "sk_live_"}, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|sk_live_[A-Za-z0-9]{16,})`)},
+}
+
+// text takes secrets out of a string that is not one as a whole.
+func (r *redactor) text(path []string, s string, inner int) string {
+	if len(s) < 12 {
+		return s
+	}
+	if s[0] == '{' || s[0] == '[' {
+		if out, ok := r.json(path, s, inner); ok {
+			return out
+		}
+	}
+	for _, f := range forms {
+		if slices.ContainsFunc(f.hints, func(h string) bool { return strings.Contains(s, h) }) {
+			s = r.replace(s, f.form)
+		}
+	}
+	if accessKeyID.MatchString(s) {
+		s = longWord.ReplaceAllStringFunc(s, func(word string) string {
+			if secretKey(word) {
+				r.fields++
+				return Redacted
+			}
+			return word
+		})
+	}
+	return s
+}
+
+// json redacts a string that holds a JSON object or list; ok is false if it does not. The string
+// is returned as it was unless something was taken out.
+func (r *redactor) json(path []string, s string, inner int) (out string, ok bool) {
+	if inner >= maxInner {
+		return "", false
+	}
+	d := json.NewDecoder(strings.NewReader(s))
+	d.UseNumber()
+	var doc any
+	if err := d.Decode(&doc); err != nil || d.More() {
+		return "", false
+	}
+	before := r.fields
+	doc = r.walk(path, doc, false, inner+1)
+	if r.fields == before {
+		return s, true
+	}
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(doc); err != nil {
+		return Redacted, true
+	}
+	return strings.TrimSuffix(buf.String(), "\n"), true
+}
+
+// replace puts Redacted in the place of every match of form: of its first group if it has one.
+func (r *redactor) replace(s string, form *regexp.Regexp) string {
+	var out strings.Builder
+	end := 0
+	for _, m := range form.FindAllStringSubmatchIndex(s, -1) {
+		from, to := m[0], m[1]
+		if len(m) > 2 {
+			from, to = m[2], m[3]
+		}
+		if s[from:to] == Redacted {
+			continue
+		}
+		out.WriteString(s[end:from])
+		out.WriteString(Redacted)
+		end = to
+		r.fields++
+	}
+	out.WriteString(s[end:])
+	return out.String()
 }

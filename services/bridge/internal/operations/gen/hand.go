@@ -19,23 +19,28 @@ var rowsText string
 //go:embed redact.txt
 var redactText string
 
-// hand is what the four text files say. Each entry must be used: one that matches nothing, after
+//go:embed denies.txt
+var deniesText string
+
+// hand is what the text files say. Each entry must be used: one that matches nothing, after
 // an update of the sources say, fails the generation by name.
 type hand struct {
 	mapping   map[string][]string // service:Operation -> actions
 	overrides []override
 	rows      map[string]string   // service:Operation -> JMESPath
-	redact    map[string][]string // service -> rules
+	redact    map[string][]string // service, or "*" for all -> rules
+	keep      []string            // ends of names of sensitive members that stay
+	denies    map[string][]string // category -> actions
 }
 
 type override struct {
 	category, service, operation, reason string
 }
 
-var categories = map[string]bool{"allow": true, "credentials": true, "secrets": true, "data": true, "effect": true}
+var categories = map[string]bool{"allow": true, "credentials": true, "secrets": true, "data": true, "effect": true, "client": true}
 
 func readHand() (hand, error) {
-	h := hand{mapping: map[string][]string{}, rows: map[string]string{}, redact: map[string][]string{}}
+	h := hand{mapping: map[string][]string{}, rows: map[string]string{}, redact: map[string][]string{}, denies: map[string][]string{}}
 	for _, f := range []struct {
 		name, text string
 		take       func(fields []string) error
@@ -69,7 +74,18 @@ func readHand() (hand, error) {
 			if len(f) < 2 {
 				return fmt.Errorf("%s: want a service and at least one rule", f[0])
 			}
+			if f[0] == "keep" {
+				h.keep = append(h.keep, f[1:]...)
+				return nil
+			}
 			h.redact[f[0]] = append(h.redact[f[0]], f[1:]...)
+			return nil
+		}},
+		{"denies.txt", deniesText, func(f []string) error {
+			if len(f) < 2 || !categories[f[0]] {
+				return fmt.Errorf("%s: want a category and at least one action", f[0])
+			}
+			h.denies[f[0]] = append(h.denies[f[0]], f[1:]...)
 			return nil
 		}},
 	} {

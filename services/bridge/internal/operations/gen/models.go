@@ -34,12 +34,31 @@ type model struct {
 }
 
 type shape struct {
-	Type      string
-	Required  []string
-	Members   map[string]struct{ Shape string }
-	Member    struct{ Shape string }
-	Value     struct{ Shape string }
-	Sensitive bool
+	Type        string
+	Required    []string
+	Members     map[string]ref
+	Member      ref
+	Value       ref
+	Sensitive   bool
+	Streaming   bool
+	EventStream bool
+}
+
+type ref struct {
+	Shape       string
+	Streaming   bool
+	EventStream bool
+}
+
+// streams says whether an operation answers with a stream.
+func (m *model) streams(operation string) bool {
+	for _, r := range m.Shapes[m.Operations[operation].Output.Shape].Members {
+		s := m.Shapes[r.Shape]
+		if r.Streaming || r.EventStream || s.Streaming || s.EventStream {
+			return true
+		}
+	}
+	return false
 }
 
 type paginator struct {

@@ -2,7 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"maps"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -47,33 +47,52 @@ func (b *builder) policies(services map[string]*record.Service) {
 				}
 			}
 		}
-		services[m.name].Policy = b.patterns(own, may)
+		services[m.name].Policy = b.patterns(own, 2, may)
 	}
 }
 
-// patterns covers the actions in want with as few patterns as it finds, none of which matches a
-// published action that may refuses. A pattern keeps a whole verb before its *, so that it means
-// the same kind of operation when AWS adds actions. The order is alphabetical.
-func (b *builder) patterns(want map[string]bool, may func(prefix string, a action) bool) []string {
-	found := map[string]bool{}
+// patterns covers the actions in want with few patterns, none of which matches a published action
+// that may refuses. A pattern ends at the end of a word of the name and keeps its verb, so that it
+// means the same kind of operation when AWS adds actions; one that stands for fewer than least
+// actions gives way to their names. The order is alphabetical.
+func (b *builder) patterns(want map[string]bool, least int, may func(prefix string, a action) bool) []string {
+	groups := map[string][]string{} // pattern -> actions
 	for a := range want {
 		prefix, name, _ := strings.Cut(a, ":")
-		found[prefix+":"+b.shorten(prefix, name, may)] = true
+		p := prefix + ":" + b.shorten(prefix, name, may)
+		groups[p] = append(groups[p], a)
 	}
-	return slices.Sorted(maps.Keys(found))
+	var out []string
+	for p, actions := range groups {
+		if len(actions) < least {
+			out = append(out, actions...)
+		} else {
+			out = append(out, p)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func (b *builder) shorten(prefix, name string, may func(prefix string, a action) bool) string {
-	verb := readingVerbs.FindString(name)
-	if verb == "" {
-		return name
-	}
-	for n := min(len(strings.TrimRight(verb, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")), len(name)); n < len(name); n++ {
-		if b.all(prefix, name[:n], may) {
-			return name[:n] + "*"
+	for _, end := range wordEnds(name) {
+		if readingVerbs.MatchString(name[:end]) && b.all(prefix, name[:end], may) {
+			return name[:end] + "*"
 		}
 	}
 	return name
+}
+
+// wordEnds are the positions in a CamelCase name at which a word ends.
+func wordEnds(name string) []int {
+	var ends []int
+	upper := func(i int) bool { return 'A' <= name[i] && name[i] <= 'Z' }
+	for i := 1; i < len(name); i++ {
+		if upper(i) && !upper(i-1) {
+			ends = append(ends, i)
+		}
+	}
+	return append(ends, len(name))
 }
 
 // all says whether may accepts every published action that begins with name.
@@ -102,6 +121,15 @@ func (b *builder) denies(services map[string]*record.Service) ([]byte, error) {
 			}
 		}
 	}
+	for category, actions := range b.hand.denies {
+		for _, a := range actions {
+			prefix, name, _ := strings.Cut(a, ":")
+			if b.actions[prefix][strings.ToLower(name)].Name != name {
+				return nil, fmt.Errorf("denies.txt: no such IAM action: %s", a)
+			}
+			found[category][a] = true
+		}
+	}
 	taken := map[string]bool{}
 	var out struct {
 		Credentials []string `json:"credentials"`
@@ -118,7 +146,7 @@ func (b *builder) denies(services map[string]*record.Service) ([]byte, error) {
 				want[a], taken[a] = true, true
 			}
 		}
-		*c.list = b.patterns(want, func(prefix string, a action) bool { return want[prefix+":"+a.Name] })
+		*c.list = b.patterns(want, 3, func(prefix string, a action) bool { return want[prefix+":"+a.Name] })
 	}
 	text, err := json.MarshalIndent(out, "", "  ")
 	return append(text, '\n'), err

@@ -25,6 +25,8 @@ type Index struct {
 	TableSHA256 string `json:"table_sha256"`
 	// Regions are all Regions of the partition "aws", sorted.
 	Regions []string `json:"regions"`
+	// Redact are the redaction rules that hold for every service; see package operations, redact.go.
+	Redact []string `json:"redact"`
 	// Services are sorted by name.
 	Services []Entry `json:"services"`
 }
