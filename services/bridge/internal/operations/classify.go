@@ -30,8 +30,9 @@ type Verdict struct {
 // opts in to a read of user data; nil means never. Only category data can be opted in to.
 func (t *Table) Classify(op Operation, params map[string]any, allowDataReads func(service, operation string) bool) Verdict {
 	category, reason := op.category, op.reason
-	if c, r, ok := byParams(op, params); ok {
-		category, reason = c, r
+	rule, ruled := byParams(op, params)
+	if ruled {
+		category, reason = rule.category, rule.reason
 	}
 	if op.Name == "" || (category == "" || category == CategoryData) && !op.ReadOnly {
 		category, reason = CategoryUnmapped, ""
@@ -46,6 +47,9 @@ func (t *Table) Classify(op Operation, params map[string]any, allowDataReads fun
 	}
 	v := Verdict{Category: category}
 	v.Reason, v.Hint = explain(op, category, reason)
+	if ruled {
+		v.Hint = rule.hint
+	}
 	return v
 }
 
@@ -71,27 +75,31 @@ func explain(op Operation, category, reason string) (line, hint string) {
 // paramRule changes the category of an operation by one of its parameters.
 type paramRule struct {
 	param string
-	// matches is asked for the value given; rules that hold for an absent parameter see nil.
+	// matches is asked for the value given, and for nil if the parameter is absent.
 	matches  func(value any) bool
-	category string
+	category string // "" allows
 	reason   string
+	hint     string
 }
 
 // paramRules are kept by operation; the first that matches decides.
 var paramRules = map[string][]paramRule{
-	"apigateway:GetApiKey":          {{"includeValue", set, CategorySecrets, "with includeValue it returns the value of the key"}},
-	"apigateway:GetApiKeys":         {{"includeValues", set, CategorySecrets, "with includeValues it returns the values of the keys"}},
-	"datazone:GetConnection":        {{"withSecret", set, CategorySecrets, "with withSecret it returns the credentials of the connection"}},
-	"glue:GetConnection":            {{"HidePassword", unset, CategorySecrets, "without HidePassword set to true it returns the password of the connection"}},
-	"glue:GetConnections":           {{"HidePassword", unset, CategorySecrets, "without HidePassword set to true it returns the passwords of the connections"}},
-	"ssm:GetParameter":              {decryption, {"Name", published, "", ""}},
-	"ssm:GetParameters":             {decryption, {"Names", published, "", ""}},
-	"ssm:GetParametersByPath":       {decryption, {"Path", published, "", ""}},
+	"apigateway:GetApiKey":          {{"includeValue", set, CategorySecrets, "with includeValue it returns the value of the key", "leave includeValue out"}},
+	"apigateway:GetApiKeys":         {{"includeValues", set, CategorySecrets, "with includeValues it returns the values of the keys", "leave includeValues out"}},
+	"datazone:GetConnection":        {{"withSecret", set, CategorySecrets, "with withSecret it returns the credentials of the connection", "leave withSecret out"}},
+	"ec2:DescribeInstanceAttribute": {{"Attribute", named("userData"), CategorySecrets, "user data often holds credentials", "ask for another attribute"}},
+	"glue:GetConnection":            {hidePassword},
+	"glue:GetConnections":           {hidePassword},
+	"ssm:GetParameter":              {decryption, {param: "Name", matches: published}},
 	"ssm:GetParameterHistory":       {decryption},
-	"ec2:DescribeInstanceAttribute": {{"Attribute", named("userData"), CategorySecrets, "user data often holds credentials"}},
+	"ssm:GetParameters":             {decryption, {param: "Names", matches: published}},
+	"ssm:GetParametersByPath":       {decryption, {param: "Path", matches: published}},
 }
 
-var decryption = paramRule{"WithDecryption", set, CategorySecrets, "with WithDecryption it returns secret values in the clear"}
+var (
+	decryption   = paramRule{"WithDecryption", set, CategorySecrets, "with WithDecryption it returns secret values in the clear", "leave WithDecryption out"}
+	hidePassword = paramRule{"HidePassword", unset, CategorySecrets, "it returns passwords unless HidePassword is true", "set HidePassword to true"}
+)
 
 // set says whether a flag is on: anything but an absent, null or false value, since the service
 // decides what else it takes for true.
@@ -119,21 +127,17 @@ func published(value any) bool {
 	return false
 }
 
-func byParams(op Operation, params map[string]any) (category, reason string, ok bool) {
+func byParams(op Operation, params map[string]any) (paramRule, bool) {
 	for _, r := range paramRules[op.String()] {
-		given := false
+		if value, given := params[r.param]; r.matches(value) && (given || r.category != "") {
+			return r, true
+		}
 		for name, value := range params {
-			// The service is exact about names, but a nearly right one must not slip past a rule.
-			if strings.EqualFold(name, r.param) {
-				given = true
-				if r.matches(value) {
-					return r.category, r.reason, true
-				}
+			// The service is exact about names, but a nearly right one must not slip past a refusal.
+			if r.category != "" && strings.EqualFold(name, r.param) && r.matches(value) {
+				return r, true
 			}
 		}
-		if !given && r.matches(nil) {
-			return r.category, r.reason, true
-		}
 	}
-	return "", "", false
+	return paramRule{}, false
 }
