@@ -110,7 +110,7 @@ func (s *Server) start(sess *session) {
 		return
 	}
 	sess.mu.Lock()
-	sess.idle = time.AfterFunc(s.idleTimeout(), func() { s.checkIdle(sess) })
+	sess.idle = time.AfterFunc(s.idleTimeout(), func() { s.checkIdle(sess, 0) })
 	sess.lifetime = time.AfterFunc(s.maxLifetime(), func() { s.end(sess) })
 	sess.mu.Unlock()
 	close(sess.ready)
@@ -216,21 +216,22 @@ func (s *Server) ping(ctx context.Context, sess *session) (health, error) {
 	return h, nil
 }
 
-// CheckIdle does what the idle timer does: it ends a session that has been idle for the idle timeout and does not say
-// that it is busy, and otherwise winds the timer up again. It reports whether the session still runs.
-func (s *Server) CheckIdle(id string) bool {
+// CheckIdle does what the idle timer does, as if passed more had gone by: it ends a session that has been idle for the
+// idle timeout and does not say that it is busy, and otherwise winds the timer up again. It reports whether the session
+// still runs.
+func (s *Server) CheckIdle(id string, passed time.Duration) bool {
 	sess := s.running(id)
-	return sess != nil && s.checkIdle(sess)
+	return sess != nil && s.checkIdle(sess, passed)
 }
 
-func (s *Server) checkIdle(sess *session) bool {
+func (s *Server) checkIdle(sess *session, passed time.Duration) bool {
 	h, err := s.ping(context.Background(), sess)
 	sess.mu.Lock()
 	last := sess.active
 	if changed := time.Unix(h.Updated, 0); h.Updated > 0 && changed.After(last) {
 		last = changed
 	}
-	left := s.idleTimeout() - time.Since(last)
+	left := s.idleTimeout() - time.Since(last) - passed
 	if err == nil && h.Status == "HealthyBusy" {
 		left = s.idleTimeout()
 	}
