@@ -119,6 +119,7 @@ type view struct {
 	style  markdown.Style // of standard output
 	status *terminal.Status
 	quiet  bool
+	inChat bool // the session is known; it is not printed
 
 	blocks markdown.Splitter
 	shown  bool // something of the answer was printed
@@ -319,7 +320,7 @@ func (v *view) finish(answer centralops.Answer, err error) error {
 			}
 			io.WriteString(v.app.stdout, text)
 		}
-		if !v.quiet {
+		if !v.quiet && !v.inChat {
 			fmt.Fprintf(v.app.stderr, "Session: %s\n", markdown.CleanLine(answer.SessionID))
 		}
 	}
@@ -331,26 +332,27 @@ func (v *view) finish(answer centralops.Answer, err error) error {
 func (v *view) finishJSON(answer centralops.Answer, err error) error {
 	var object any = answer
 	if err != nil {
-		failure := &centralops.Error{Code: centralops.CodeOf(err), Message: err.Error()}
-		var known *centralops.Error
-		if errors.As(err, &known) {
-			failure = known
-		}
 		object = struct {
 			Error    *centralops.Error `json:"error"`
 			Response string            `json:"response,omitempty"`
-		}{failure, answer.Response}
+		}{failure(err), answer.Response}
 	}
-	encoder := json.NewEncoder(v.app.stdout)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(object); err != nil {
-		return fmt.Errorf("write JSON: %w", err)
+	if err := v.app.printJSON(object); err != nil {
+		return err
 	}
 	if err != nil {
 		return err
 	}
 	return exit(answer.Exit())
+}
+
+// failure returns err as JSON shows it.
+func failure(err error) *centralops.Error {
+	var known *centralops.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	return &centralops.Error{Code: centralops.Internal, Message: err.Error()}
 }
 
 // shownReceipts is how many receipts are listed; --json has all.

@@ -34,7 +34,7 @@ type deployment struct {
 	// answer writes the answer to an invocation; the default streams the frames of oneTable.
 	answer http.HandlerFunc
 
-	gateway func(w http.ResponseWriter, method string, params json.RawMessage) // nil: see tools in gateway_test.go
+	bridge bridge // behind the Gateway
 }
 
 // invocation is what the Runtime was sent.
@@ -57,6 +57,7 @@ func newDeployment(t *testing.T) *deployment {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{$}", d.cognito)
 	mux.HandleFunc("POST /runtimes/{arn}/invocations", d.invoke)
+	mux.HandleFunc("POST /mcp", d.mcp)
 	d.server = httptest.NewServer(mux)
 	t.Cleanup(d.server.Close)
 	return d

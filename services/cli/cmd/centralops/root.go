@@ -51,8 +51,6 @@ which did not and why, and as whom they were asked.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage(cmd.CommandPath()+" --help", "%v", err)
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
-
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.profileName, "profile", "", "`name` of the profile to use")
 	flags.StringVar(&a.profileFile, "profile-file", "", "profile `file` to use instead")
@@ -61,7 +59,8 @@ which did not and why, and as whom they were asked.`,
 		a.settings[field.Key] = flags.String(field.Flag, "", field.Help)
 		flags.Lookup(field.Flag).Hidden = true // `centralops help settings` lists them
 	}
-	root.AddCommand(a.askCommand(), a.loginCommand(), a.logoutCommand(), a.configureCommand(), settingsTopic())
+	root.AddCommand(a.askCommand(), a.chatCommand(), a.accountsCommand(), a.whoamiCommand(), a.loginCommand(), a.logoutCommand(),
+		a.configureCommand(), settingsTopic())
 	a.strict(root)
 	for _, command := range root.Commands() {
 		a.strict(command)

@@ -87,6 +87,64 @@ func (t *Transport) send(req *http.Request, body io.ReadCloser, token string) (*
 	return t.Base.RoundTrip(out)
 }
 
+// statuses says what a status of the Runtime or the Gateway stands for. A 4xx or 5xx of the agent's
+// container arrives as 424.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-troubleshooting.html
+var statuses = map[int]centralops.Code{
+	http.StatusBadRequest:          centralops.Invalid,
+	http.StatusUnauthorized:        centralops.Unauthenticated,
+	http.StatusPaymentRequired:     centralops.Throttled, // ServiceQuotaExceededException
+	http.StatusForbidden:           centralops.Forbidden,
+	http.StatusNotFound:            centralops.NotFound,
+	http.StatusConflict:            centralops.Conflict,
+	http.StatusFailedDependency:    centralops.Unavailable,
+	http.StatusTooManyRequests:     centralops.Throttled,
+	http.StatusInternalServerError: centralops.Internal,
+	http.StatusBadGateway:          centralops.Unavailable,
+	http.StatusServiceUnavailable:  centralops.Unavailable,
+	http.StatusGatewayTimeout:      centralops.Timeout,
+}
+
+// Hint returns what to try next after an error of this code for which the server gave no hint.
+func Hint(code centralops.Code) string {
+	switch code {
+	case centralops.Unauthenticated:
+		return "centralops login"
+	case centralops.Forbidden:
+		return "centralops whoami, to see your groups and accounts"
+	case centralops.NotFound:
+		return "centralops configure, to check the ARN, the qualifier and the URLs of the profile"
+	case centralops.Conflict:
+		return "again when the session's other question has ended, or without --session"
+	case centralops.Throttled:
+		return "again in a minute"
+	case centralops.Timeout:
+		return "a narrower question, or fewer accounts and Regions"
+	default:
+		return "centralops doctor"
+	}
+}
+
+// maxRefusal is the most bytes of a refusal's body that are read.
+const maxRefusal = 64 << 10
+
+// Refusal returns the error of a response whose status is none of success. who names the server.
+func Refusal(op, who string, resp *http.Response) *centralops.Error {
+	code, ok := statuses[resp.StatusCode]
+	if !ok {
+		code = centralops.Internal
+	}
+	message := fmt.Sprintf("%s answered %d", who, resp.StatusCode)
+	// AWS appends a URI to the name of the error: "ValidationException:http://...".
+	if kind, _, _ := strings.Cut(resp.Header.Get("x-amzn-ErrorType"), ":"); kind != "" {
+		message += " " + kind
+	}
+	if text := ErrorText(resp.Body, maxRefusal); text != "" {
+		message += ": " + text
+	}
+	return &centralops.Error{Op: op, Code: code, Message: message, Hint: Hint(code)}
+}
+
 // ErrorText returns the message in an error's body of at most max bytes: the member message (or
 // Message, error_description, error.message) of a JSON object, else the text itself, in one line and cut to
 // 300 characters.

@@ -42,16 +42,9 @@ import (
 	"github.com/central-ops/central-ops/services/cli/internal/bearer"
 )
 
-// Headers of an invocation.
-const (
-	sessionHeader   = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
-	errorTypeHeader = "x-amzn-ErrorType"
-)
+const sessionHeader = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
-const (
-	maxAnswer = 100 << 20 // bytes of a response that are read; the Runtime's own payload limit
-	maxError  = 64 << 10  // bytes of an error's body that are read
-)
+const maxAnswer = 100 << 20 // bytes of a response that are read; the Runtime's own payload limit
 
 // conflictWaits are the pauses before an invocation is repeated that met an operation in progress
 // on its session. SDKs repeat these by themselves; raw HTTP callers have to.
@@ -235,60 +228,19 @@ func agentError(raw []byte) error {
 		failure.Code = centralops.Internal
 	}
 	if failure.Hint == "" {
-		failure.Hint = hints[failure.Code]
+		failure.Hint = bearer.Hint(failure.Code)
 	}
 	return failure
 }
 
-// statuses says what a status of the Runtime stands for. A 4xx or 5xx of the agent's container
-// arrives as 424.
-// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-troubleshooting.html
-var statuses = map[int]centralops.Code{
-	http.StatusBadRequest:          centralops.Invalid,
-	http.StatusUnauthorized:        centralops.Unauthenticated,
-	http.StatusPaymentRequired:     centralops.Throttled, // ServiceQuotaExceededException
-	http.StatusForbidden:           centralops.Forbidden,
-	http.StatusNotFound:            centralops.NotFound,
-	http.StatusConflict:            centralops.Conflict,
-	http.StatusFailedDependency:    centralops.Unavailable,
-	http.StatusTooManyRequests:     centralops.Throttled,
-	http.StatusInternalServerError: centralops.Internal,
-	http.StatusBadGateway:          centralops.Unavailable,
-	http.StatusServiceUnavailable:  centralops.Unavailable,
-	http.StatusGatewayTimeout:      centralops.Timeout,
-}
-
-// hints says what to try next when the server gave no hint of its own.
-var hints = map[centralops.Code]string{
-	centralops.Invalid:         "centralops doctor",
-	centralops.Unauthenticated: "centralops login",
-	centralops.Forbidden:       "centralops whoami, to see your groups and accounts",
-	centralops.NotFound:        "centralops doctor, to check the runtime ARN and the qualifier",
-	centralops.Conflict:        "again when the session's other question has ended, or without --session",
-	centralops.Throttled:       "again in a minute",
-	centralops.Timeout:         "a narrower question, or fewer accounts and Regions",
-	centralops.Unavailable:     "centralops doctor",
-	centralops.Internal:        "again; if it repeats: centralops doctor",
-}
-
 // refused returns the error of a response whose status is not 200.
 func refused(resp *http.Response) error {
-	code, ok := statuses[resp.StatusCode]
-	if !ok {
-		code = centralops.Internal
-	}
-	kind, _, _ := strings.Cut(resp.Header.Get(errorTypeHeader), ":")
-	message := fmt.Sprintf("the Runtime answered %d", resp.StatusCode)
-	if kind != "" {
-		message += " " + kind
-	}
-	if text := bearer.ErrorText(resp.Body, maxError); text != "" {
-		message += ": " + text
-	}
+	failure := bearer.Refusal("ask", "the Runtime", resp)
 	if resp.StatusCode == http.StatusFailedDependency {
-		message += " (the agent's container failed or did not start)"
+		failure.Message += " (the agent's container failed or did not start)"
 	}
-	return &centralops.Error{Op: "ask", Code: code, Message: message, Hint: hints[code], Err: errBeforeAnswer}
+	failure.Err = errBeforeAnswer
+	return failure
 }
 
 // transportError returns the error of a connection that failed.

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/cognito"
+	"github.com/central-ops/central-ops/services/cli/internal/gateway"
+	"github.com/central-ops/central-ops/services/cli/internal/markdown"
+	"github.com/central-ops/central-ops/services/cli/internal/terminal"
+)
+
+// The probe of a target role: a read that costs nothing, that every read policy permits, that exists
+// once per account whatever its Regions are, and whose answer has no rows to carry.
+const probeService, probeOperation = "iam", "GetAccountSummary"
+
+// accountState is an account and whether its target role can be used.
+type accountState struct {
+	centralops.Account
+	State   string            `json:"state"` // ok, denied, throttled, timeout, failed, skipped; "" if not probed
+	RoleARN string            `json:"role_arn,omitempty"`
+	Error   *centralops.Error `json:"error,omitempty"`
+}
+
+func (a *app) accountsCommand() *cobra.Command {
+	var asJSON, listOnly bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "accounts",
+		Short: "List your accounts and the state of their target roles",
+		Long: `Lists the accounts that you may query, and asks each one a cheap question (` + probeService + ":" + probeOperation + `) to see
+whether its target role can be used, and if not, why.`,
+		Example: `  centralops accounts
+  centralops accounts --list-only --json`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
+			gw, err := a.gateway()
+			if err != nil {
+				return err
+			}
+			states, err := a.accounts(ctx, gw, !listOnly)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = a.printJSON(map[string]any{"accounts": states})
+			} else {
+				err = writeAccounts(a.stdout, states, a.style(a.stdout))
+			}
+			if err != nil || listOnly {
+				return err
+			}
+			return exit(statusOfAccounts(states))
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&listOnly, "list-only", false, "do not ask the accounts")
+	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "give up after this `time`")
+	return cmd
+}
+
+// gateway returns the client of the profile's Gateway.
+func (a *app) gateway() (*gateway.Client, error) {
+	p, store, err := a.profile("gateway_url")
+	if err != nil {
+		return nil, err
+	}
+	return &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}, nil
+}
+
+// accounts returns the accounts that the person may query, in the bridge's order. With probe it asks
+// each whether its target role can be used.
+func (a *app) accounts(ctx context.Context, gw *gateway.Client, probe bool) ([]accountState, error) {
+	if terminal.Is(a.stderr) && probe {
+		status := terminal.NewStatus(a.stderr)
+		defer status.Close()
+		status.Set("asking all accounts")
+	}
+	raw, err := gw.Bridge(ctx, "list_accounts", map[string]any{})
+	if err != nil {
+		return nil, err
+	}
+	var listed struct {
+		Accounts []centralops.Account `json:"accounts"`
+	}
+	if err := json.Unmarshal(raw, &listed); err != nil {
+		return nil, &centralops.Error{Op: "list_accounts", Code: centralops.Unavailable, Message: err.Error(), Hint: "centralops doctor", Err: err}
+	}
+	states := make([]accountState, len(listed.Accounts))
+	for i, account := range listed.Accounts {
+		states[i].Account = account
+	}
+	if !probe || len(states) == 0 {
+		return states, nil
+	}
+	raw, err = gw.Bridge(ctx, "query", map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Results []centralops.Target `json:"results"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, &centralops.Error{Op: "query", Code: centralops.Unavailable, Message: err.Error(), Hint: "centralops doctor", Err: err}
+	}
+	byID := make(map[string]centralops.Target, len(answer.Results))
+	for _, target := range answer.Results {
+		byID[target.AccountID] = target
+	}
+	for i := range states {
+		target, ok := byID[states[i].ID]
+		if !ok {
+			states[i].State = "skipped"
+			states[i].Error = &centralops.Error{Code: centralops.Internal, Message: "the bridge's answer does not name this account"}
+			continue
+		}
+		states[i].State, states[i].Error = target.Status, target.Error
+		if target.Receipt != nil {
+			states[i].RoleARN = target.Receipt.RoleARN
+		}
+	}
+	return states, nil
+}
+
+// statusOfAccounts returns the exit status that probed accounts stand for.
+func statusOfAccounts(states []accountState) int {
+	usable := 0
+	for _, s := range states {
+		if s.State == "ok" {
+			usable++
+		}
+	}
+	switch usable {
+	case len(states):
+		return centralops.ExitComplete
+	case 0:
+		return centralops.ExitFailed
+	default:
+		return centralops.ExitPartial
+	}
+}
+
+// writeAccounts prints the accounts as a table.
+func writeAccounts(w io.Writer, states []accountState, style markdown.Style) error {
+	if len(states) == 0 {
+		_, err := fmt.Fprintln(w, "There is no account that you may query. The access policy decides by group: centralops whoami")
+		return err
+	}
+	rows := [][]string{{"ACCOUNT", "NAME", "ENVIRONMENT", "TARGET ROLE", "STATE"}}
+	for _, s := range states {
+		state := first(s.State, "-")
+		if s.State != "" {
+			state = why(s.State, s.Error)
+		}
+		rows = append(rows, []string{s.ID, s.Name, s.Environment, first(roleName(s.RoleARN), "-"), state})
+	}
+	for _, row := range rows {
+		for i := range row {
+			row[i] = markdown.CleanLine(row[i])
+		}
+	}
+	_, err := io.WriteString(w, markdown.Columns(rows, style))
+	return err
+}
+
+func (a *app) whoamiCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "whoami",
+		Short: "Show who is signed in, groups and accounts",
+		Long: `Shows what the access token says about you, and the accounts that you may query. The list of accounts comes from
+the bridge, which verifies the token; without it the claims are only what the token says.`,
+		Example: `  centralops whoami`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, store, err := a.profile("gateway_url")
+			if err != nil {
+				return err
+			}
+			token, err := a.tokens(p, store).Token(cmd.Context())
+			if err != nil {
+				return err
+			}
+			claims, err := cognito.ParseClaims(token)
+			if err != nil {
+				return &centralops.Error{Code: centralops.Unauthenticated, Message: "the access token can't be read: " + err.Error(), Hint: "centralops login", Err: err}
+			}
+			gw := &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}
+			states, failed := a.accounts(cmd.Context(), gw, false)
+			if asJSON {
+				var accounts []centralops.Account
+				for _, s := range states {
+					accounts = append(accounts, s.Account)
+				}
+				if err := a.printJSON(map[string]any{
+					"profile": p.Name, "username": claims.Username, "subject": claims.Subject, "groups": claims.Groups,
+					"expires": claims.Expires.UTC().Format(time.RFC3339), "verified": failed == nil, "accounts": accounts,
+				}); err != nil {
+					return err
+				}
+				return failed
+			}
+			verified := "yes, by the Gateway and the bridge"
+			if failed != nil {
+				verified = "no"
+			}
+			rows := [][]string{
+				{"Profile", p.Name},
+				{"User", claims.Username},
+				{"Groups", first(strings.Join(claims.Groups, ", "), "none")},
+				{"Token until", claims.Expires.Local().Format("15:04:05 MST")},
+				{"Verified", verified},
+			}
+			for _, row := range rows {
+				fmt.Fprintf(a.stdout, "%-12s %s\n", row[0], markdown.CleanLine(row[1]))
+			}
+			if failed != nil {
+				return failed
+			}
+			fmt.Fprintln(a.stdout)
+			return writeAccounts(a.stdout, states, a.style(a.stdout))
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// printJSON prints v to standard output, indented.
+func (a *app) printJSON(v any) error { return encodeJSON(a.stdout, v) }
+
+func encodeJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestChat(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	c.dir = t.TempDir()
+	s := c.start(100, "chat")
+	s.wait("/help lists commands")
+	s.wait("> ")
+	s.send("what runs?\r")
+	s.wait("That is all.")
+	s.wait("2 of 3 targets answered")
+	s.wait("\n> ")
+
+	s.send("\x1b[A\r") // arrow up: the same question again
+	s.wait("That is all.")
+	s.wait("\n> ")
+
+	s.send("/acc\t\r") // completed
+	s.wait("CentralOpsTargetRole")
+	s.wait("\n> ")
+
+	s.send("/export talk.md\r")
+	s.wait("Written to talk.md")
+	s.wait("\n> ")
+	s.send("/export talk.json\r")
+	s.wait("Written to talk.json")
+	s.wait("\n> ")
+	s.send("/export talk.csv\r")
+	s.wait("Written to talk.csv")
+	s.wait("\n> ")
+	s.send("/export talk.md\r") // never overwrites
+	s.wait("file exists; try: another file name")
+	s.wait("\n> ")
+	s.send("/export talk.pdf\r")
+	s.wait("must end in .md, .json or .csv")
+	s.wait("\n> ")
+	s.send("/frob\r")
+	s.wait("there is no command /frob; try: /help")
+	s.wait("\n> ")
+
+	s.send("/new\r")
+	s.wait("New session centralops-")
+	s.wait("\n> ")
+	s.send("again?\r")
+	s.wait("That is all.")
+	s.wait("\n> ")
+	s.send("half a li\x03") // Ctrl-C at the prompt drops the line
+	s.wait("Ctrl-D or /quit ends the chat.")
+	s.wait("\n> ")
+	s.send("\x04")
+	if status, _ := s.end(); status != 0 {
+		t.Errorf("status %d, want 0", status)
+	}
+
+	asked := d.asked()
+	if len(asked) != 3 || asked[1].Prompt != "what runs?" || asked[0].Session != asked[1].Session || asked[2].Session == asked[0].Session || asked[2].Prompt != "again?" {
+		t.Errorf("the Runtime was asked %+v", asked)
+	}
+	checkExports(t, c.dir)
+
+	history := filepath.Join(c.home, ".config", "centralops", "history", "local")
+	info, err := os.Stat(history)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("history has mode %v", info.Mode())
+	}
+	s = c.start(100, "chat") // another chat knows the lines of this one
+	s.wait("> ")
+	s.send("\x1b[A")
+	s.wait("again?")
+	s.send("\x03")
+	s.wait("\n> ")
+	s.send("/quit\r")
+	s.end()
+}
+
+func checkExports(t *testing.T, dir string) {
+	t.Helper()
+	read := func(name string) string {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(raw)
+	}
+	if text := read("talk.md"); strings.Count(text, "## what runs?") != 2 || strings.Count(text, oneTablePlain) != 2 {
+		t.Errorf("talk.md:\n%s", text)
+	}
+	if text := read("talk.csv"); !strings.Contains(text, "'=HYPERLINK(1)") {
+		t.Errorf("talk.csv:\n%s", text)
+	}
+	var talk struct {
+		Exchanges []struct {
+			Question string
+			Answer   struct {
+				Receipts []any
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(read("talk.json")), &talk); err != nil {
+		t.Fatal(err)
+	}
+	if len(talk.Exchanges) != 2 || len(talk.Exchanges[1].Answer.Receipts) != 3 {
+		t.Errorf("talk.json: %+v", talk)
+	}
+}
+
+// Ctrl-C cancels the question at the server too, and the chat goes on in the same session.
+func TestChatInterrupt(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	gone := make(chan struct{})
+	d.answer = func(w http.ResponseWriter, r *http.Request) {
+		stream(w, `{"type":"text","text":"I think "}`)
+		<-r.Context().Done()
+		close(gone)
+	}
+	c := signedInCLI(t, d)
+	s := c.start(100, "chat")
+	s.wait("> ")
+	s.send("slow?\r")
+	s.wait("I think")
+	s.send("\x03")
+	s.wait("cancelled")
+	<-gone
+	s.wait("\n> ")
+	d.mu.Lock()
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	d.mu.Unlock()
+	s.send("quick?\r")
+	s.wait("Yes.")
+	s.wait("\n> ")
+	s.send("\x04")
+	if status, _ := s.end(); status != 0 {
+		t.Errorf("status %d, want 0", status)
+	}
+}
+
+func TestChatNeedsATerminal(t *testing.T) {
+	t.Parallel()
+	if got := newCLI(t).run("chat"); got.status != 2 || !strings.Contains(got.stderr, "chat needs a terminal; try: centralops ask <question>") {
+		t.Errorf("chat in a pipe: %+v", got)
+	}
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// bridgeTools are the tools of the bridge, as its tools.json has them.
+var bridgeTools = []string{"list_accounts", "query", "search_documentation", "read_documentation", "retrieve_skill", "get_regional_availability"}
+
+// bridge is what stands behind the fake Gateway; its zero value works.
+type bridge struct {
+	tools    []string          // listed; nil for bridgeTools
+	states   map[string]string // by account id: status of a query; ok if absent
+	fail     map[string]string // by tool: what its call answers instead
+	quoted   bool              // answers are quoted once more
+	sessions bool              // the Gateway has MCP sessions
+	status   int               // of every response; 0 for 200
+}
+
+// mcp answers as AgentCore Gateway does. tools/list has pages of four.
+func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
+	if !d.authorized(w, r) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.bridge
+	if b.status != 0 {
+		w.WriteHeader(b.status)
+		return
+	}
+	var in struct {
+		ID     json.RawMessage `json:"id"`
+		Method string          `json:"method"`
+		Params struct {
+			Cursor    string         `json:"cursor"`
+			Name      string         `json:"name"`
+			Arguments map[string]any `json:"arguments"`
+		} `json:"params"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil || !strings.Contains(r.Header.Get("Accept"), "text/event-stream") {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	if b.sessions && in.Method != "initialize" && r.Header.Get("Mcp-Session-Id") != "mcp-1" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	reply := func(result any) { writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "result": result}) }
+	switch in.Method {
+	case "initialize":
+		if b.sessions {
+			w.Header().Set("Mcp-Session-Id", "mcp-1")
+		}
+		reply(map[string]any{"protocolVersion": "2025-06-18"})
+	case "tools/list":
+		names := b.tools
+		if names == nil {
+			names = bridgeTools
+		}
+		next := ""
+		if in.Params.Cursor == "" && len(names) > 4 {
+			names, next = names[:4], "page2"
+		} else if in.Params.Cursor != "" {
+			names = names[4:]
+		}
+		var listed []map[string]string
+		for _, name := range names {
+			listed = append(listed, map[string]string{"name": "bridge___" + name})
+		}
+		reply(map[string]any{"tools": listed, "nextCursor": next})
+	case "tools/call":
+		tool := strings.TrimPrefix(in.Params.Name, "bridge___")
+		answer, failed := b.fail[tool]
+		if failed && answer == "" { // the function failed, and the Gateway says no more
+			reply(map[string]any{"isError": true, "content": []map[string]string{{"type": "text", "text": "An internal error occurred. Please retry later."}}})
+			return
+		}
+		if !failed {
+			answer = b.answer(tool, in.Params.Arguments)
+		}
+		if b.quoted {
+			raw, err := json.Marshal(answer)
+			if err != nil {
+				d.t.Error(err)
+			}
+			answer = string(raw)
+		}
+		reply(map[string]any{"isError": false, "content": []map[string]string{{"type": "text", "text": answer}}})
+	default:
+		writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "error": map[string]any{"code": -32601, "message": "Method not found"}})
+	}
+}
+
+func (b bridge) answer(tool string, arguments map[string]any) string {
+	accounts := []map[string]any{
+		{"id": "111111111111", "name": "Central", "environment": "shared"},
+		{"id": "222222222222", "name": "Production", "environment": "prod"},
+		{"id": "333333333333", "name": "Staging", "environment": "staging"},
+	}
+	var v any
+	switch tool {
+	case "list_accounts":
+		v = map[string]any{"ok": true, "accounts": accounts}
+	case "query":
+		var results []map[string]any
+		for _, account := range accounts {
+			id := account["id"].(string)
+			result := map[string]any{"account_id": id, "account_name": account["name"], "region": "global", "status": "ok", "data": []any{},
+				"receipt": map[string]any{"role_arn": "arn:aws:iam::" + id + ":role/CentralOpsTargetRole", "source_identity": "alice"}}
+			if state, ok := b.states[id]; ok {
+				result["status"] = state
+				result["error"] = map[string]string{"code": "forbidden", "message": "assume target role: AccessDenied", "hint": "its trust policy must name the bridge role"}
+			}
+			results = append(results, result)
+		}
+		if arguments["service"] == "service-quotas" {
+			results[0]["data"] = []any{1000}
+		}
+		v = map[string]any{"ok": true, "coverage": map[string]int{"targets": 3}, "results": results}
+	default:
+		v = map[string]any{"ok": true, "result": map[string]any{}}
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]bridge{
+		"plain":    {},
+		"quoted":   {quoted: true},
+		"sessions": {sessions: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDeployment(t)
+			d.bridge = b
+			want := result{stdout: `ACCOUNT       NAME        ENVIRONMENT  TARGET ROLE           STATE
+────────────  ──────────  ───────────  ────────────────────  ─────
+111111111111  Central     shared       CentralOpsTargetRole  ok
+222222222222  Production  prod         CentralOpsTargetRole  ok
+333333333333  Staging     staging      CentralOpsTargetRole  ok
+`}
+			if diff := cmp.Diff(want, signedInCLI(t, d).run("accounts"), cmp.AllowUnexported(result{})); diff != "" {
+				t.Errorf("accounts mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAccountsPartial(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.bridge.states = map[string]string{"333333333333": "denied"}
+	got := signedInCLI(t, d).run("accounts")
+	if got.status != 3 || !strings.Contains(got.stdout, "Staging     staging      CentralOpsTargetRole  denied: assume target role: AccessDenied\n") {
+		t.Errorf("accounts: %+v", got)
+	}
+	d.bridge.states = map[string]string{"111111111111": "denied", "222222222222": "failed", "333333333333": "timeout"}
+	if got := signedInCLI(t, d).run("accounts", "--json"); got.status != 1 {
+		t.Errorf("accounts of which none can be used: %+v", got)
+	}
+}
+
+func TestWhoami(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	got := c.run("whoami")
+	for _, want := range []string{"User         alice\n", "Groups       ops, auditors\n", "Verified     yes, by the Gateway and the bridge\n", "222222222222  Production  prod"} {
+		if !strings.Contains(got.stdout, want) || got.status != 0 {
+			t.Errorf("whoami lacks %q: %+v", want, got)
+		}
+	}
+	d.bridge.fail = map[string]string{"list_accounts": `{"ok":false,"error":{"code":"unauthenticated","message":"token is of another issuer"}}`}
+	got = c.run("whoami")
+	if got.status != 1 || !strings.Contains(got.stdout, "Verified     no\n") ||
+		got.stderr != "centralops: list_accounts: unauthenticated: token is of another issuer; try: centralops login\n" {
+		t.Errorf("whoami with a token that the bridge refuses: %+v", got)
+	}
+}
+
+func TestTokenLifetimeIsRespected(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.tokenLife = time.Minute // shorter than what an answer may take: renewed before use
+	c := signedInCLI(t, d)
+	before := d.issued
+	if got := c.run("whoami"); got.status != 0 || d.issued == before {
+		t.Errorf("a token with a minute left was not renewed: %+v", got)
+	}
+}

@@ -1,0 +1,285 @@
+// Package gateway calls tools through AgentCore Gateway, without a model in between.
+//
+// It is a client for two methods of the Model Context Protocol, each one POST with a JSON-RPC
+// message, answered by one JSON body or by server-sent events that carry it:
+//
+//	POST <gateway URL>
+//	Authorization: Bearer <access token>          set by the http.Client, see package bearer
+//	Accept: application/json, text/event-stream
+//	MCP-Protocol-Version: 2025-06-18
+//
+//	{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"bridge___query","arguments":{...}}}
+//
+// A gateway without sessions answers these without initialize; one with sessions wants it first and
+// its Mcp-Session-Id ever after, so the client always initializes.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-using-mcp-call.html
+//
+// The MCP SDK for Go is not used: its client hides the status and body of a refused request, which
+// are what `centralops doctor` is about.
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+
+	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/bearer"
+)
+
+// protocolVersion is the version of MCP that is spoken.
+const protocolVersion = "2025-06-18"
+
+const (
+	maxAnswer = 8 << 20 // bytes of an answer; the Gateway sends at most 6 MB
+	maxPages  = 100     // pages of tools/list, in case a gateway never ends
+)
+
+// Client is a client of one Gateway. It is safe for concurrent use.
+type Client struct {
+	URL  string
+	HTTP *http.Client
+
+	mu          sync.Mutex
+	initialized bool
+	session     string // Mcp-Session-Id; "" if the Gateway has no sessions
+	lastID      int
+	prefix      string // of tool names: gateway target and separator; known after Tools
+}
+
+// Tool is a tool as the Gateway lists it.
+type Tool struct {
+	Name string `json:"name"` // qualified, "<target>___<tool>"
+}
+
+// Tools returns all tools, and on how many pages they came.
+func (c *Client) Tools(ctx context.Context) (tools []Tool, pages int, err error) {
+	cursor := ""
+	for pages < maxPages {
+		params := map[string]any{}
+		if cursor != "" {
+			params["cursor"] = cursor
+		}
+		var page struct {
+			Tools      []Tool `json:"tools"`
+			NextCursor string `json:"nextCursor"`
+		}
+		if err := c.call(ctx, "tools/list", params, &page); err != nil {
+			return nil, pages, err
+		}
+		pages++
+		tools = append(tools, page.Tools...)
+		if cursor = page.NextCursor; cursor == "" {
+			break
+		}
+	}
+	return tools, pages, nil
+}
+
+// Bridge calls a tool of the bridge by its own name and returns its answer, a JSON object that
+// says {"ok":true,...}. The gateway target is found in the tool list. An answer that says
+// {"ok":false} is an error of its code.
+func (c *Client) Bridge(ctx context.Context, tool string, arguments any) (json.RawMessage, error) {
+	c.mu.Lock()
+	prefix := c.prefix
+	c.mu.Unlock()
+	if prefix == "" {
+		tools, _, err := c.Tools(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if prefix = Prefix(tools); prefix == "" {
+			return nil, &centralops.Error{Op: "find the bridge", Code: centralops.NotFound,
+				Message: fmt.Sprintf("none of the Gateway's %d tools is list_accounts", len(tools)), Hint: "centralops doctor"}
+		}
+		c.mu.Lock()
+		c.prefix = prefix
+		c.mu.Unlock()
+	}
+	answer, err := c.Call(ctx, prefix+tool, arguments)
+	if err != nil {
+		return nil, err
+	}
+	var envelope struct {
+		OK    bool              `json:"ok"`
+		Error *centralops.Error `json:"error"`
+	}
+	if err := json.Unmarshal(answer, &envelope); err != nil {
+		return nil, malformed(tool, err)
+	}
+	if !envelope.OK {
+		failure := envelope.Error
+		if failure == nil {
+			failure = &centralops.Error{Code: centralops.Internal, Message: "the bridge said no, and not why"}
+		}
+		failure.Op = tool
+		if failure.Hint == "" {
+			failure.Hint = bearer.Hint(failure.Code)
+		}
+		return nil, failure
+	}
+	return answer, nil
+}
+
+// Prefix returns what stands before the bridge's tools in qualified names, or "" if it isn't there.
+func Prefix(tools []Tool) string {
+	for _, tool := range tools {
+		if _, name := centralops.SplitTool(tool.Name); name == "list_accounts" {
+			return strings.TrimSuffix(tool.Name, name)
+		}
+	}
+	return ""
+}
+
+// Call calls a tool by its qualified name and returns its answer as JSON. What a Lambda function
+// returns arrives as text that is its JSON, and some gateways quote that once more.
+func (c *Client) Call(ctx context.Context, name string, arguments any) (json.RawMessage, error) {
+	var result struct {
+		IsError bool `json:"isError"`
+		Content []struct {
+			Text string `json:"text"`
+		} `json:"content"`
+	}
+	if err := c.call(ctx, "tools/call", map[string]any{"name": name, "arguments": arguments}, &result); err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	for _, item := range result.Content {
+		text.WriteString(item.Text)
+	}
+	_, tool := centralops.SplitTool(name)
+	if result.IsError {
+		return nil, &centralops.Error{Op: tool, Code: centralops.Internal, Message: "the Gateway reports: " + text.String(),
+			Hint: "the log group of the bridge's Lambda function"}
+	}
+	answer := json.RawMessage(text.String())
+	var quoted string
+	if json.Unmarshal(answer, &quoted) == nil {
+		answer = json.RawMessage(quoted)
+	}
+	if !json.Valid(answer) {
+		return nil, malformed(tool, errors.New("it is no JSON"))
+	}
+	return answer, nil
+}
+
+// call sends one request and decodes its result.
+func (c *Client) call(ctx context.Context, method string, params, into any) error {
+	if err := c.initialize(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.lastID++
+	id, session := c.lastID, c.session
+	c.mu.Unlock()
+	result, _, err := c.post(ctx, id, method, params, session)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(result, into); err != nil {
+		return malformed(method, err)
+	}
+	return nil
+}
+
+// initialize opens the MCP session, once.
+func (c *Client) initialize(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.initialized {
+		return nil
+	}
+	c.lastID++
+	_, header, err := c.post(ctx, c.lastID, "initialize", map[string]any{
+		"protocolVersion": protocolVersion, "capabilities": map[string]any{}, "clientInfo": map[string]string{"name": "centralops", "version": "1"},
+	}, "")
+	if err != nil {
+		return err
+	}
+	c.session, c.initialized = header.Get("Mcp-Session-Id"), true
+	return nil
+}
+
+// post sends one JSON-RPC request and returns its result and the response's header.
+func (c *Client) post(ctx context.Context, id int, method string, params any, session string) (json.RawMessage, http.Header, error) {
+	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode %s: %w", method, err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json, text/event-stream")
+	req.Header.Set("MCP-Protocol-Version", protocolVersion)
+	if session != "" {
+		req.Header.Set("Mcp-Session-Id", session)
+	}
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return nil, nil, bearer.TransportError(method, c.URL, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, nil, bearer.Refusal(method, "the Gateway", resp)
+	}
+	message, err := readMessage(resp, id)
+	if err != nil {
+		return nil, nil, bearer.TransportError(method, c.URL, err)
+	}
+	var answer struct {
+		Result json.RawMessage `json:"result"`
+		Error  *struct {
+			Code    int    `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if err := json.Unmarshal(message, &answer); err != nil {
+		return nil, nil, malformed(method, err)
+	}
+	if answer.Error != nil {
+		return nil, nil, &centralops.Error{Op: method, Code: centralops.Invalid, Hint: "centralops doctor",
+			Message: fmt.Sprintf("the Gateway reports %d: %s", answer.Error.Code, answer.Error.Message)}
+	}
+	if answer.Result == nil {
+		return nil, nil, malformed(method, errors.New("it has neither result nor error"))
+	}
+	return answer.Result, resp.Header, nil
+}
+
+// readMessage returns the response to request id: the body, or of a stream of server-sent events the
+// one that answers it; others are notifications.
+func readMessage(resp *http.Response, id int) ([]byte, error) {
+	body := io.LimitReader(resp.Body, maxAnswer)
+	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType != "text/event-stream" {
+		return io.ReadAll(body)
+	}
+	lines := bufio.NewReader(body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		data, isData := bytes.CutPrefix(line, []byte("data:"))
+		var message struct {
+			ID int `json:"id"`
+		}
+		if isData && json.Unmarshal(data, &message) == nil && message.ID == id {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func malformed(op string, err error) error {
+	return &centralops.Error{Op: op, Code: centralops.Unavailable, Err: err,
+		Message: "the answer is not what a Gateway with the bridge sends: " + err.Error(), Hint: "centralops doctor"}
+}
