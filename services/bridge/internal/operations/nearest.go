@@ -32,6 +32,8 @@ func nearest(folded string, names []string) []string {
 		f := record.Fold(n)
 		far := distance(folded, f)
 		switch {
+		case far > 1 && sameNoun(folded, f):
+			far = 1
 		case len(folded) >= 3 && len(f) >= 3 && (strings.Contains(f, folded) || strings.Contains(folded, f)):
 			far = min(far, 2)
 		case 2*far > max(len(f), len(folded)):
@@ -49,6 +51,20 @@ func nearest(folded string, names []string) []string {
 		}
 	}
 	return out
+}
+
+// sameNoun says whether two names differ in their verb of reading only, as ListInstances and
+// DescribeInstances do: the commonest way to guess an operation wrong.
+func sameNoun(a, b string) bool {
+	noun := func(s string) string {
+		for _, verb := range []string{"list", "describe", "get"} {
+			if rest, ok := strings.CutPrefix(s, verb); ok {
+				return rest
+			}
+		}
+		return ""
+	}
+	return noun(a) != "" && noun(a) == noun(b)
 }
 
 // distance is the number of letters to insert, delete, replace or swap with their neighbour to

@@ -248,7 +248,9 @@ func (t *Table) Resolve(serviceName, operationName string) (Operation, error) {
 	var names []string
 	for _, i := range found {
 		for _, o := range t.services[i]().Operations {
-			names = append(names, o.Name)
+			if o.Category == "" || o.Category == CategoryData { // no use in offering what is refused
+				names = append(names, o.Name)
+			}
 		}
 	}
 	return Operation{}, &UnknownError{"operation", operationName, nearest(folded, names)}
@@ -300,10 +302,13 @@ func (s *service) operation(k int) Operation {
 		p := Pagination(*r.Pagination)
 		o.Pagination = &p
 	}
-	for _, p := range r.Params {
-		name, typ, _ := strings.Cut(p, ":")
-		if o.Params == nil {
-			o.Params = make(map[string]string, len(r.Params))
+	if r.Params != "" {
+		o.Params = map[string]string{}
+	}
+	for p := range strings.SplitSeq(r.Params, ";") {
+		name, typ, found := strings.Cut(p, ":")
+		if !found {
+			break
 		}
 		if t, required := strings.CutSuffix(typ, "!"); required {
 			typ = t

@@ -281,8 +281,8 @@ func (b *builder) unused() error {
 	return errors.Join(faults...)
 }
 
-// params are the top-level parameters: "name:type", with "!" behind when required.
-func (m *model) params(operation string) []string {
+// params are the top-level parameters as record.Operation stores them.
+func (m *model) params(operation string) string {
 	in := m.Shapes[m.Operations[operation].Input.Shape]
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(in.Members)) {
@@ -292,7 +292,7 @@ func (m *model) params(operation string) []string {
 		}
 		out = append(out, p)
 	}
-	return out
+	return strings.Join(out, ";")
 }
 
 // coarse is the type of a parameter as a caller writes it in JSON.
