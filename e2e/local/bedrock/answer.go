@@ -154,6 +154,11 @@ func (a *Answer) Input(fragment string) error {
 	return cut
 }
 
+// inputValid tells whether the open tool use has whole input; an empty one stands for no arguments.
+func (a *Answer) inputValid() bool {
+	return a.open != "toolUse" || a.input.Len() == 0 || isObject(json.RawMessage(a.input.String()))
+}
+
 // close ends the open block.
 func (a *Answer) close() error {
 	if a.open == "" {

@@ -402,3 +402,5 @@ func TestTokenLimitAndStopSequence(t *testing.T) {
 		t.Errorf("stop reason %s, answer %q", out.StopReason, answer)
 	}
 }
+
+func jsonDocument(v any) document.Interface { return document.NewLazyDocument(v) }

@@ -76,7 +76,9 @@ func parseResources(text string) Question {
 	s := &sentence{words: split(text)}
 	q := Question{Intent: Resources, Verb: List, Cue: cueForm.MatchString(text)}
 
-	if s.writes() && !readsLists.MatchString(text) {
+	if readsLists.MatchString(text) {
+		s.use("create", "make", "write", "put")
+	} else if s.writes() {
 		return Question{Intent: Write}
 	}
 	q.Regions = s.regions()
@@ -101,7 +103,8 @@ func parseResources(text string) Question {
 	if len(q.Kinds) > 0 {
 		return q
 	}
-	if asksAccounts && q.Filter == (Filter{}) && len(q.Regions) == 0 {
+	widens := q.Cue && len(q.Scope) > 0 && q.Scope[0].Readings[0] == "all" // "and in all accounts?"
+	if asksAccounts && !widens && q.Filter == (Filter{}) && len(q.Regions) == 0 {
 		q.Intent = Accounts
 		q.Verb = List
 		q.Search, q.Scope = accountFilter(q.Scope), nil
@@ -272,7 +275,7 @@ func (s *sentence) regions() []string {
 			s.mark(i, 1)
 		case w.low == "regions" || w.low == "region":
 			if before := s.low(i - 1); slices.Contains([]string{"all", "every", "each", "any", "across"}, before) ||
-				(before == "the" || before == "aws" || before == "our") && slices.Contains([]string{"all", "of", "across", "every"}, s.low(i-2)) {
+				(before == "the" || before == "aws" || before == "our") && slices.Contains([]string{"all", "of", "across", "every", "each", "any"}, s.low(i-2)) {
 				all = true
 				s.mark(i-1, 1)
 			}

@@ -1,0 +1,176 @@
+package planner_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/central-ops/central-ops/e2e/local/bedrock/planner"
+	"github.com/google/go-cmp/cmp"
+)
+
+func resources(kind string, more ...func(*planner.Question)) planner.Question {
+	q := planner.Question{Intent: planner.Resources, Verb: planner.List, Kinds: []string{kind}}
+	for _, m := range more {
+		m(&q)
+	}
+	return q
+}
+
+func scope(selectors ...planner.Selector) func(*planner.Question) {
+	return func(q *planner.Question) { q.Scope = selectors }
+}
+
+func regions(r ...string) func(*planner.Question) {
+	return func(q *planner.Question) { q.Regions = r }
+}
+
+func verb(v planner.Verb) func(*planner.Question) {
+	return func(q *planner.Question) { q.Verb = v }
+}
+
+func filter(f planner.Filter) func(*planner.Question) {
+	return func(q *planner.Question) { q.Filter = f }
+}
+
+func unread(words ...string) func(*planner.Question) {
+	return func(q *planner.Question) { q.Unread = words }
+}
+
+func cue(q *planner.Question) { q.Cue = true }
+
+var (
+	all        = planner.Selector{Text: "all accounts", Readings: []string{"all"}}
+	id2        = planner.Selector{Text: "222222222222", Readings: []string{"222222222222"}}
+	prod       = planner.Selector{Text: "prod", Readings: []string{"env:prod", "prod"}}
+	production = planner.Selector{Text: "production", Readings: []string{"production", "env:prod", "env:production"}}
+	staging    = planner.Selector{Text: "staging", Readings: []string{"env:staging", "staging"}}
+)
+
+func named(text string) planner.Selector {
+	return planner.Selector{Text: text, Readings: []string{text}}
+}
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]planner.Question{
+		// Kinds.
+		"List EC2 instances in account 222222222222":                  resources("ec2", scope(id2)),
+		"list ec2 instances in 2222-2222-2222":                        resources("ec2", scope(planner.Selector{Text: "2222-2222-2222", Readings: []string{"222222222222"}})),
+		"show me the S3 buckets of production":                        resources("s3", scope(production)),
+		"Lambda functions in all accounts?":                           resources("lambda", scope(all)),
+		"What RDS databases do we have everywhere?":                   resources("rds", scope(all), regions("all")),
+		"which IAM roles are there in the Staging account?":           resources("role", scope(planner.Selector{Text: "Staging", Readings: []string{"env:staging", "Staging"}})),
+		"Which security groups are open to the world?":                resources("sg", filter(planner.Filter{Open: true})),
+		"open security groups in prod, all regions":                   resources("sg", scope(prod), regions("all"), filter(planner.Filter{Open: true})),
+		"security groups that allow 0.0.0.0/0 in eu-west-1":           resources("sg", regions("eu-west-1"), filter(planner.Filter{Open: true})),
+		"what is exposed to the internet in production?":              resources("sg", scope(production), filter(planner.Filter{Open: true})),
+		"list db instances":                                           resources("rds"),
+		"rds instances in prod":                                       resources("rds", scope(prod)),
+		"list VMs in account Production":                              resources("ec2", scope(planner.Selector{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}})),
+		"list the vpcs in us-east-1":                                  resources("vpc", regions("us-east-1")),
+		"instances and buckets in prod":                               {Intent: planner.Resources, Verb: planner.List, Kinds: []string{"ec2", "s3"}, Scope: []planner.Selector{prod}},
+		"Please create a list of all Lambda functions in prod":        resources("lambda", scope(prod)),
+		"What EC2 instances are in the Production account right now?": resources("ec2", scope(planner.Selector{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}})),
+
+		// Accounts.
+		"list instances in prod":                                   resources("ec2", scope(prod)),
+		"list production instances":                                resources("ec2", scope(production)),
+		"instances in env:prod":                                    resources("ec2", scope(prod)),
+		"instances in staging environment":                         resources("ec2", scope(staging)),
+		"instances in the production environment":                  resources("ec2", scope(planner.Selector{Text: "production", Readings: []string{"env:prod", "env:production", "production"}})),
+		"instances in environment blue":                            resources("ec2", scope(planner.Selector{Text: "blue", Readings: []string{"env:blue", "blue"}})),
+		"buckets in production and staging":                        resources("s3", scope(production, staging)),
+		"buckets in accounts 111111111111 and 222222222222":        resources("s3", scope(named("111111111111"), id2)),
+		"buckets in account \"Data Lake\"":                         resources("s3", scope(named("Data Lake"))),
+		"buckets in the Data Lake account":                         resources("s3", scope(named("Data Lake"))),
+		"buckets in accounts Data Lake, Central and Billing":       resources("s3", scope(named("Data Lake"), named("Central"), named("Billing"))),
+		"How many lambda functions does Central have?":             resources("lambda", verb(planner.Count), scope(named("Central"))),
+		"buckets in account 12345":                                 resources("s3", scope(named("12345"))),
+		"list ec2 instances in account 222222222222 in eu-west-1":  resources("ec2", scope(id2), regions("eu-west-1")),
+		"list ec2 instances across all of our accounts":            resources("ec2", scope(all)),
+		"list ec2 instances in every account and every region":     resources("ec2", scope(all), regions("all")),
+		"what instances does the organization have in all regions": resources("ec2", scope(all), regions("all")),
+
+		// Regions.
+		"instances in us-east-1 and eu-west-1":         resources("ec2", regions("us-east-1", "eu-west-1")),
+		"instances in Ireland and N. Virginia in prod": resources("ec2", regions("eu-west-1", "us-east-1"), scope(prod)),
+		"instances in all Regions":                     resources("ec2", regions("all")),
+		"instances in each AWS region":                 resources("ec2", regions("all")),
+		"instances in the eu-west-1 region of Staging": resources("ec2", regions("eu-west-1"), scope(planner.Selector{Text: "Staging", Readings: []string{"env:staging", "Staging"}})),
+
+		// Filters and verbs.
+		"how many running instances are there in prod?":               resources("ec2", verb(planner.Count), scope(prod), filter(planner.Filter{State: "running"})),
+		"count stopped t3.small instances":                            resources("ec2", verb(planner.Count), filter(planner.Filter{State: "stopped", Type: "t3.small"})),
+		"list m6i instances":                                          resources("ec2", filter(planner.Filter{Type: "m6i.*"})),
+		"python3.12 functions in prod":                                resources("lambda", scope(prod), filter(planner.Filter{Type: "python3.12*"})),
+		"postgres databases":                                          resources("rds", filter(planner.Filter{Type: "postgres*"})),
+		"Which account has an instance named web-1?":                  resources("ec2", verb(planner.Which), filter(planner.Filter{Name: "web-1"})),
+		"Which accounts have instances running in eu-west-1?":         resources("ec2", verb(planner.Which), regions("eu-west-1"), filter(planner.Filter{State: "running"})),
+		"which account owns i-0123456789abcdef0?":                     resources("ec2", verb(planner.Which), filter(planner.Filter{ID: "i-0123456789abcdef0"})),
+		"where is bucket orders-eu?":                                  resources("s3", verb(planner.Which), filter(planner.Filter{Name: "orders-eu"})),
+		"in which account is the function called checkout":            resources("lambda", verb(planner.Which), filter(planner.Filter{Name: "checkout"})),
+		"which accounts have no databases in eu-west-1?":              resources("rds", verb(planner.None), regions("eu-west-1")),
+		"which account has the most Lambda functions?":                resources("lambda", verb(planner.Most)),
+		"what account has the fewest buckets":                         resources("s3", verb(planner.Fewest)),
+		"roles starting with CentralOps in prod":                      resources("role", scope(prod), filter(planner.Filter{Name: "CentralOps*"})),
+		"instances with web in the name":                              resources("ec2", filter(planner.Filter{Name: "*web*"})),
+		"is there an instance named 'web-1' in Production, us-east-1": resources("ec2", regions("us-east-1"), scope(planner.Selector{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}}), filter(planner.Filter{Name: "web-1"})),
+		"list instances launched yesterday in prod":                   resources("ec2", scope(prod), unread("launched", "yesterday")),
+
+		// Accounts themselves.
+		"list accounts":                     {Intent: planner.Accounts, Verb: planner.List},
+		"Which accounts may I query?":       {Intent: planner.Accounts, Verb: planner.List},
+		"what accounts can I see":           {Intent: planner.Accounts, Verb: planner.List},
+		"which accounts are in prod?":       {Intent: planner.Accounts, Verb: planner.List, Search: "prod"},
+		"how many accounts do I have?":      {Intent: planner.Accounts, Verb: planner.List},
+		"list all accounts":                 {Intent: planner.Accounts, Verb: planner.List},
+		"show me the production accounts ?": {Intent: planner.Accounts, Verb: planner.List, Search: "prod"},
+
+		// Follow-ups by themselves.
+		"and in staging?":          {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{staging}, Cue: true},
+		"what about eu-west-1?":    {Intent: planner.Fragment, Verb: planner.List, Regions: []string{"eu-west-1"}, Cue: true},
+		"And S3 buckets?":          resources("s3", cue),
+		"and Production?":          {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}}}, Cue: true},
+		"only the running ones":    {Intent: planner.Fragment, Verb: planner.List, Filter: planner.Filter{State: "running"}, Cue: true},
+		"how many?":                {Intent: planner.Fragment, Verb: planner.Count},
+		"what about all accounts?": {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{all}, Cue: true},
+
+		// Documentation.
+		"documentation: how do I rotate access keys?":          {Intent: planner.Documentation, Search: "how do I rotate access keys?"},
+		"search the docs for Lambda timeouts":                  {Intent: planner.Documentation, Search: "Lambda timeouts"},
+		"How do I stop an EC2 instance?":                       {Intent: planner.Documentation, Search: "How do I stop an EC2 instance?"},
+		"what is the maximum timeout of a Lambda function?":    {Intent: planner.Documentation, Search: "what is the maximum timeout of a Lambda function?"},
+		"read https://docs.aws.amazon.com/lambda/latest/dg/x.": {Intent: planner.ReadPage, Search: "https://docs.aws.amazon.com/lambda/latest/dg/x"},
+
+		// Changes.
+		"stop instance i-0123456789abcdef0":         {Intent: planner.Write},
+		"Please delete bucket orders in production": {Intent: planner.Write},
+		"can you launch a new t3.micro in staging":  {Intent: planner.Write},
+		"terminate everything":                      {Intent: planner.Write},
+		"list instances and then terminate them":    {Intent: planner.Write},
+
+		// Operations.
+		"call ec2:DescribeVpcs in all accounts, eu-west-1": {Intent: planner.Operation, Service: "ec2", Operation: "DescribeVpcs", Scope: []planner.Selector{all}, Regions: []string{"eu-west-1"}},
+		"run ec2:TerminateInstances in prod":               {Intent: planner.Operation, Service: "ec2", Operation: "TerminateInstances", Scope: []planner.Selector{prod}},
+		"call ec2 DescribeVpcs":                            {Intent: planner.Operation, Service: "ec2", Operation: "DescribeVpcs"},
+		`call iam:ListRoles in staging with {"PathPrefix":"/x/"} select Roles[].RoleName`: {
+			Intent: planner.Operation, Service: "iam", Operation: "ListRoles", Scope: []planner.Selector{staging},
+			Params: json.RawMessage(`{"PathPrefix":"/x/"}`), Select: "Roles[].RoleName",
+		},
+
+		// Nothing that the rules know.
+		"help":                      {Intent: planner.Help},
+		"":                          {Intent: planner.Help},
+		"What can you do?":          {Intent: planner.Help},
+		"tell me a joke":            {Intent: planner.Unknown, Verb: planner.List, Unread: []string{"joke"}},
+		"how much did S9 cost":      {Intent: planner.Unknown, Verb: planner.Count, Unread: []string{"did", "S9", "cost"}},
+		"What is the weather like?": {Intent: planner.Unknown, Verb: planner.List, Unread: []string{"weather", "like"}},
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(want, planner.Parse(text)); diff != "" {
+				t.Errorf("Parse(%q) mismatch (-want +got):\n%s", text, diff)
+			}
+		})
+	}
+}
