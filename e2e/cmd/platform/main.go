@@ -1,0 +1,144 @@
+// Command platform runs the local platform: the whole of Central Ops on this machine.
+//
+// Usage:
+//
+//	platform demo -question "..."   start, sign in, ask one question, print the answer, stop
+//	platform local                  start, print how to reach it, stay until interrupted
+//	platform assumptions            print what the stand-ins take for granted about AWS, as a Markdown table
+//
+// It is run from the root of the repository, by `make demo` and `make local`, and finds the binaries in build/ and the
+// emulator's Python in .venv/. MODEL, MODEL_ENDPOINT and MODEL_API_KEY choose the model; see the README.
+//
+// Exit status: 0 done, 1 failed, 2 wrong usage.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/central-ops/central-ops/e2e/local"
+)
+
+func main() { os.Exit(run(context.Background(), os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// demoUser is the sample person who asks: she is in group ops and may query every account.
+const demoUser = "alice"
+
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	flags := flag.NewFlagSet("platform", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	root := flags.String("root", ".", "`dir` of the repository")
+	question := flags.String("question", "", "what demo asks")
+	if len(args) == 0 {
+		fmt.Fprintln(stderr, "platform: say what to do: demo, local or assumptions")
+		return 2
+	}
+	if err := flags.Parse(args[1:]); err != nil {
+		return 2
+	}
+	options := local.Options{
+		Binaries: filepath.Join(*root, "build"),
+		Tools:    filepath.Join(*root, "services", "bridge", "tools.json"),
+		Python:   filepath.Join(*root, ".venv", "bin", "python"),
+		LogDir:   filepath.Join(*root, "build", "local", "logs"),
+	}
+	if err := options.ModelFromEnv(environ); err != nil {
+		fmt.Fprintln(stderr, "platform:", err)
+		return 2
+	}
+	var err error
+	switch command := args[0]; command {
+	case "demo":
+		if strings.TrimSpace(*question) == "" {
+			fmt.Fprintln(stderr, `platform: no question: try make demo Q="How many S3 buckets are there in all accounts?"`)
+			return 2
+		}
+		err = demo(ctx, options, *question, stdout)
+	case "local":
+		err = stay(ctx, options, filepath.Join(*root, "build", "local", "profile.json"), stdout)
+	case "assumptions":
+		printAssumptions(stdout)
+	default:
+		fmt.Fprintf(stderr, "platform: %q is not a command: want demo, local or assumptions\n", command)
+		return 2
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "platform:", err)
+		return 1
+	}
+	return 0
+}
+
+// demo asks one question and prints the answer with its proof.
+func demo(ctx context.Context, options local.Options, question string, stdout io.Writer) error {
+	began := time.Now()
+	fmt.Fprintln(stdout, "Starting Central Ops on this machine; AWS is emulated, nothing leaves 127.0.0.1 ...")
+	if options.Model != local.Planner {
+		fmt.Fprintln(stdout, "... except for the model that you chose.")
+	}
+	platform, err := local.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		platform.Close()
+		fmt.Fprintf(stdout, "Stopped everything that was started; %.1f s in all.\n", time.Since(began).Seconds())
+	}()
+
+	tokens, err := platform.Stack.SignIn(ctx, demoUser, platform.Passwords[demoUser])
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "Signed in as %s by Cognito. Asking: %s\n\n", demoUser, question)
+	answer, err := platform.Stack.Ask(ctx, tokens.Access, "", question)
+	if err != nil {
+		return err
+	}
+	printAnswer(stdout, answer)
+	if answer.Error != nil {
+		return fmt.Errorf("the question was not answered: %s", answer.Error.Code)
+	}
+	return nil
+}
+
+// stay keeps the platform running until ctx ends and tells how to use it.
+func stay(ctx context.Context, options local.Options, profile string, stdout io.Writer) error {
+	platform, err := local.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		platform.Close()
+		_ = os.Remove(profile) // it names ports that are closed now
+		fmt.Fprintln(stdout, "Stopped everything that was started.")
+	}()
+	encoded, err := json.MarshalIndent(platform.Stack, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(profile), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(profile, append(encoded, '\n'), 0o600); err != nil {
+		return err
+	}
+	printHowTo(stdout, platform, profile)
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-platform.Moto.Done():
+		return fmt.Errorf("the emulator (moto) ended by itself; its log is in %s", filepath.Join(options.LogDir, "moto.log"))
+	}
+}
