@@ -21,13 +21,15 @@ const MaxSessionPolicy = 2048
 // literal (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html),
 // so "*:Describe*" is not to be had and one policy for everything cannot be said in the 2,048
 // characters. One policy per operation would be tighter, but each distinct policy costs an
-// AssumeRole per account and person. So there is one per service: its patterns match its allowed
-// operations and no other published action. A read of user data that the configuration allows
-// is not in its service's policy: it has its own, of exactly its actions, and so has the one
-// operation whose parameters decide. There are about 400 distinct policies, and a bridge sees as
-// many of them as services are asked about. None is longer than MaxSessionPolicy; where the exact
-// patterns of a service would be, the policy is that of the operation alone. For an operation that
-// is always refused it allows nothing else than ec2:DescribeRegions.
+// AssumeRole per account and person. So there is one per service. Its patterns match what its
+// allowed operations need, no action above access level Read, and none that stands only behind
+// refused operations.
+//
+// A read of user data that the configuration allows is not in its service's policy: it has its own,
+// of exactly its actions, and so has each operation of a service whose patterns do not fit
+// (connect). For an operation that is always refused the policy allows ec2:DescribeRegions alone.
+// There are under 800 distinct policies, of which a bridge sees about as many as services are
+// asked about. None is longer than MaxSessionPolicy.
 func (t *Table) SessionPolicy(op Operation) string {
 	switch op.category {
 	case "":

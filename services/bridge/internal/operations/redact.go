@@ -115,9 +115,14 @@ func (r *redactor) walk(path []string, value any, all bool, inner int) any {
 	switch v := value.(type) {
 	case map[string]any:
 		keyID := slices.ContainsFunc(stringsOf(v), accessKeyID.MatchString)
+		pair := r.pair(v)
 		out := make(map[string]any, len(v))
 		for name, item := range v {
 			below := append(path, r.lower(name))
+			if pair && r.lower(name) != "value" {
+				out[name] = r.walk(nil, item, false, inner)
+				continue
+			}
 			if s, ok := item.(string); ok && keyID && !all && secretKey(s) {
 				r.fields++
 				out[name] = Redacted
@@ -144,6 +149,19 @@ func (r *redactor) walk(path []string, value any, all bool, inner int) any {
 		return r.hide(value)
 	}
 	return value
+}
+
+// pair says whether an object is a name with a value, as ECS and others list an environment: then
+// only the value is secret.
+func (r *redactor) pair(object map[string]any) bool {
+	var name, value bool
+	for k, v := range object {
+		if _, ok := v.(string); ok || v == nil {
+			name = name || r.lower(k) == "name" || r.lower(k) == "key"
+			value = value || r.lower(k) == "value"
+		}
+	}
+	return name && value && len(object) <= 3
 }
 
 func (r *redactor) hide(value any) any {

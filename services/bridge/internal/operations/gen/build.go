@@ -165,8 +165,10 @@ func (b *builder) operation(m *model, prefix, name string) (record.Operation, er
 		return o, err
 	}
 	if o.Category == "" || o.Category == "data" {
-		o.Rows = b.hand.rows[full]
 		b.used["rows "+full] = true
+		if o.Rows = b.hand.rows[full]; o.Rows == "" {
+			o.Rows = m.nested(name)
+		}
 		o.Params = m.params(name)
 		if p, ok := m.paginators[name]; ok && len(p.Input) > 0 {
 			o.Pagination = &record.Pagination{Input: p.Input, Output: p.Output, MoreResults: p.MoreResults, LimitKey: p.LimitKey, Results: p.Results}
@@ -176,6 +178,15 @@ func (b *builder) operation(m *model, prefix, name string) (record.Operation, er
 		o.Actions = nil
 	}
 	return o, nil
+}
+
+// nested is the path of the rows if the paginator has one list and it is not at the top.
+func (m *model) nested(operation string) string {
+	r := m.paginators[operation].Results
+	if len(r) != 1 || !strings.Contains(r[0], ".") {
+		return ""
+	}
+	return r[0] + "[]"
 }
 
 type prefixed struct {

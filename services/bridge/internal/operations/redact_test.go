@@ -1,0 +1,84 @@
+package operations
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestRedact reads testdata/redact/*.json: an answer, what must come out of it, and how many
+// fields were taken out.
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	tb := Load()
+	paths, err := filepath.Glob("testdata/redact/*.json")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
+			t.Parallel()
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var cases []struct {
+				Name, Service, Operation string
+				Answer, Want             any
+				Fields                   int
+			}
+			if err := json.Unmarshal(text, &cases); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range cases {
+				before := encode(t, c.Answer)
+				got, fields := tb.Redact(c.Service, c.Operation, c.Answer)
+				if !reflect.DeepEqual(got, c.Want) || fields != c.Fields {
+					t.Errorf("%s: got %d fields, want %d\n got %s\nwant %s", c.Name, fields, c.Fields, encode(t, got), encode(t, c.Want))
+				}
+				if after := encode(t, c.Answer); after != before {
+					t.Errorf("%s: the answer itself was changed", c.Name)
+				}
+				if again, more := tb.Redact(c.Service, c.Operation, got); more != 0 || !reflect.DeepEqual(again, got) {
+					t.Errorf("%s: a second pass takes out %d more: %s", c.Name, more, encode(t, again))
+				}
+			}
+		})
+	}
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func FuzzRedact(f *testing.F) {
+	tb := Load()
+	for _, s := range []string{
+		`{"Environment":{"Variables":{"A":"b"}}}`, `[[["x"]]]`, `null`, `"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"`,
+		`{"a":"{\"password\":\"x\"}"}`, `{"UserData":{"Value":"IyE="}}`, `{"":{"":""}}`, `"https://u:secret@h/?X-Amz-Signature=00"`,
+	} {
+		f.Add("lambda", "GetFunctionConfiguration", s)
+		f.Add("ec2", "DescribeInstances", s)
+	}
+	f.Fuzz(func(t *testing.T, service, operation, text string) {
+		var doc any
+		if json.Unmarshal([]byte(text), &doc) != nil {
+			return
+		}
+		out, fields := tb.Redact(service, operation, doc)
+		if fields == 0 && !reflect.DeepEqual(out, doc) {
+			t.Errorf("changed without saying so: %q became %v", text, out)
+		}
+		if _, more := tb.Redact(service, operation, out); more != 0 {
+			t.Errorf("a second pass takes out %d more of %v", more, out)
+		}
+	})
+}
