@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -188,9 +189,6 @@ func TestOneEnvironmentServesEventsInTurn(t *testing.T) {
 func stopped(t *testing.T, pid int) bool {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Fatalf("no /proc/%d: the process has gone, or this is not Linux", pid)
-	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,6 +198,9 @@ func stopped(t *testing.T, pid int) bool {
 
 func TestFreezeIdleStopsTheProcessUntilTheNextEvent(t *testing.T) {
 	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("whether a process is stopped is read from /proc, which only Linux has")
+	}
 	s := start(t, nil)
 	pid := decode[invocation](t, s.invoke(t, `{}`).Payload).Process
 	if err := s.FreezeIdle("bridge"); err != nil {
