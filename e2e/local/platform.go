@@ -116,10 +116,14 @@ type Options struct {
 	LogDir      string            // gets one log file per part; "" drops the logs
 	BridgeEnv   map[string]string // added to the bridge's variables, over the platform's own
 	AgentEnv    map[string]string // added to the agent's variables, over the platform's own
-	MCP         func(*awsmcp.Config)
-	Gateway     func(*gateway.Config, *gateway.Record, []gateway.Target)
-	Runtime     func(*runtimefront.Config)
-	Answering   bedrock.Model // answers instead of Model, in tests
+
+	// For tests: what replaces the keys that the function or the agent is handed, the configuration of a stand-in, the model.
+	BridgeKeys func(issued.Credential) issued.Credential
+	AgentKeys  func(issued.Credential) issued.Credential
+	MCP        func(*awsmcp.Config)
+	Gateway    func(*gateway.Config, *gateway.Record, []gateway.Target)
+	Runtime    func(*runtimefront.Config)
+	Answering  bedrock.Model // answers instead of Model, in tests
 }
 
 // Platform is a running platform.
@@ -143,14 +147,15 @@ type Platform struct {
 
 	BedrockURL string
 
-	mu      sync.Mutex
-	strays  []string
-	closers []func()
+	machineSecret string // of the confidential client in workload mode; never leaves this process
+	mu            sync.Mutex
+	strays        []string
+	closers       []func()
 }
 
 // Start starts every part and returns when the platform can be used. After an error nothing is left running.
 func Start(ctx context.Context, o Options) (*Platform, error) {
-	p := &Platform{Issued: issued.New(), Trail: &trail.Log{}, Passwords: map[string]string{}}
+	p := &Platform{Issued: issued.New(), Trail: &trail.Log{}, Passwords: map[string]string{}, machineSecret: rand.Text()}
 	if err := p.start(ctx, o); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("start the local platform: %w", err)
@@ -200,7 +205,9 @@ func (p *Platform) start(ctx context.Context, o Options) error {
 	if err := p.startModel(o); err != nil {
 		return err
 	}
-	p.OIDC, err = oidc.StartFront(oidc.FrontConfig{Upstream: p.Moto.URL, Clients: machineClient{}})
+	p.OIDC, err = oidc.StartFront(oidc.FrontConfig{Upstream: p.Moto.URL, Clients: oidc.Clients{{
+		PoolID: p.Seeded.UserPoolID, ID: machineID, Secret: p.machineSecret, Scopes: []string{gatewayScope}, Flows: []string{"client_credentials"},
+	}}})
 	if err != nil {
 		return err
 	}
@@ -321,7 +328,7 @@ func (p *Platform) startLambda(o Options, trapURL string) error {
 		Functions: []lambdafront.Function{
 			{
 				Name: bridgeFunction, Bootstrap: filepath.Join(o.Binaries, "bridge", "bootstrap"), Env: env,
-				Timeout: 30 * time.Second, MemoryMB: 256, Role: p.role(p.Seeded.BridgeRoleARN, bridgeFunction), Log: bridgeLog,
+				Timeout: 30 * time.Second, MemoryMB: 256, Role: changed(p.role(p.Seeded.BridgeRoleARN, bridgeFunction), o.BridgeKeys), Log: bridgeLog,
 			},
 			{
 				Name: interceptorFunction, Bootstrap: filepath.Join(o.Binaries, "interceptor", "bootstrap"), Timeout: 5 * time.Second,
@@ -338,7 +345,7 @@ func (p *Platform) startLambda(o Options, trapURL string) error {
 func (p *Platform) startGateway(o Options, tools []byte) error {
 	client := p.Seeded.ClientID
 	if o.GatewayAuth == "workload" {
-		client = machine.ID
+		client = machineID
 	}
 	record := gateway.Record{
 		ID: "central-ops-local-0123456789", Name: "central-ops-local", AuthorizerType: "CUSTOM_JWT",
@@ -375,7 +382,7 @@ func (p *Platform) startRuntime(o Options, trapURL string) error {
 		"TOKEN_ISSUER": oidc.Issuer(p.Seeded.UserPoolID), "TOKEN_CLIENT_IDS": p.Seeded.ClientID,
 		"TOKEN_JWKS_URL": p.OIDC.JWKSURL(p.Seeded.UserPoolID),
 	}
-	role := p.role(p.Seeded.ServiceRoleARNs["agent"], "agent")
+	role := changed(p.role(p.Seeded.ServiceRoleARNs["agent"], "agent"), o.AgentKeys)
 	if o.Model == Bedrock {
 		role = nil
 		for _, each := range o.ModelEnv {
@@ -392,7 +399,7 @@ func (p *Platform) startRuntime(o Options, trapURL string) error {
 			Issued: func(token string) bool { _, ok := p.Runtime.Workload(token); return ok },
 			Provider: func(name string) (agentcoredata.Provider, bool) {
 				return agentcoredata.Provider{
-					TokenURL: p.OIDC.URL + "/" + p.Seeded.UserPoolID + "/oauth2/token", ClientID: machine.ID, ClientSecret: machine.Secret,
+					TokenURL: p.OIDC.TokenURL(p.Seeded.UserPoolID), ClientID: machineID, ClientSecret: p.machineSecret,
 				}, name == providerName
 			},
 		})
@@ -434,6 +441,17 @@ func (p *Platform) authorizer(client string) *oidc.CustomJWT {
 func (p *Platform) role(arn, session string) func() (issued.Credential, error) {
 	return func() (issued.Credential, error) {
 		return p.STS.Issue(context.Background(), arn, session, roleLife)
+	}
+}
+
+// changed applies change, if there is one, to every credential that role hands out.
+func changed(role func() (issued.Credential, error), change func(issued.Credential) issued.Credential) func() (issued.Credential, error) {
+	if change == nil {
+		return role
+	}
+	return func() (issued.Credential, error) {
+		cred, err := role()
+		return change(cred), err
 	}
 }
 
@@ -488,17 +506,8 @@ func roleOf(arn string) string {
 	return parts[4] + "/" + name[strings.LastIndexByte(name, '/')+1:]
 }
 
-// machine is the confidential client of workload mode. Its secret never leaves this process.
-var machine = oidc.Client{
-	ID: "centralopsgatewaymachine", Secret: rand.Text(), Scopes: []string{gatewayScope}, Flows: []string{"client_credentials"},
-}
-
-type machineClient struct{}
-
-// Client knows the one machine client, in whatever pool.
-func (machineClient) Client(_ context.Context, _, clientID string) (oidc.Client, bool, error) {
-	return machine, clientID == machine.ID, nil
-}
+// machineID is the confidential client of workload mode.
+const machineID = "centralopsgatewaymachine"
 
 // errNoModel says how to name a model.
 var errNoModel = errors.New("MODEL_ENDPOINT is set, but MODEL is not: name the model that the server shall use, e.g. MODEL=qwen3")

@@ -1,0 +1,165 @@
+package e2e_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/central-ops/central-ops/e2e"
+	"github.com/central-ops/central-ops/e2e/local"
+)
+
+// The stories share one platform; a story that needs another configuration starts its own.
+var (
+	binaries string // folder with the product's binaries, built from this tree
+	shared   = sync.OnceValues(func() (*local.Platform, error) { return local.Start(context.Background(), options()) })
+	started  bool
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "central-ops-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binaries = dir
+	if err := build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		if started {
+			if platform, err := shared(); err == nil {
+				platform.Close()
+			}
+		}
+	}()
+	return m.Run()
+}
+
+// build makes the product's binaries as `make build` does, and the emulator's Python environment if it isn't there.
+func build(dir string) error {
+	for _, b := range []struct{ module, command, output, tags string }{
+		{"../services/bridge", "./cmd/bridge", "bridge/bootstrap", "lambda.norpc"},
+		{"../services/bridge", "./cmd/interceptor", "interceptor/bootstrap", "lambda.norpc"},
+		{"../services/agent", "./cmd/agent", "agent", ""},
+	} {
+		command := exec.Command("go", "build", "-trimpath", "-tags", b.tags, "-o", filepath.Join(dir, b.output), b.command)
+		command.Dir = b.module
+		command.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+		if output, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s in %s: %w\n%s", b.command, b.module, err, output)
+		}
+	}
+	if output, err := exec.Command("make", "-C", "..", "python").CombinedOutput(); err != nil {
+		return fmt.Errorf("make python: %w\n%s", err, output)
+	}
+	return nil
+}
+
+func options() local.Options {
+	python, err := filepath.Abs("../.venv/bin/python")
+	if err != nil {
+		panic(err) // the working directory is gone
+	}
+	return local.Options{Binaries: binaries, Tools: "../services/bridge/tools.json", Python: python}
+}
+
+// platform returns the platform that all stories share.
+func platform(t *testing.T) *local.Platform {
+	t.Helper()
+	started = true
+	p, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// startOwn starts a platform for one test.
+func startOwn(t *testing.T, o local.Options) *local.Platform {
+	t.Helper()
+	p, err := local.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Close()
+		checkStrays(t, p)
+	})
+	return p
+}
+
+// checkStrays fails the test if the product tried to reach a host outside of this machine.
+func checkStrays(t *testing.T, p *local.Platform) {
+	t.Helper()
+	if strays := p.Strays(); len(strays) > 0 {
+		t.Errorf("the product tried to reach %s", strings.Join(strays, ", "))
+	}
+}
+
+func signIn(t *testing.T, p *local.Platform, user string) e2e.Tokens {
+	t.Helper()
+	tokens, err := p.Stack.SignIn(t.Context(), user, p.Passwords[user])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+// ask asks in a new session and fails the test if the Runtime refuses the request.
+func ask(t *testing.T, p *local.Platform, user, prompt string) e2e.Answer {
+	t.Helper()
+	answer, err := p.Stack.Ask(t.Context(), signIn(t, p, user).Access, "", prompt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// toolAnswer is the bridge's envelope.
+type toolAnswer struct {
+	OK       bool         `json:"ok"`
+	Coverage e2e.Coverage `json:"coverage"`
+	Results  []struct {
+		AccountID   string            `json:"account_id"`
+		AccountName string            `json:"account_name"`
+		Region      string            `json:"region"`
+		Status      string            `json:"status"`
+		Count       int               `json:"count"`
+		Data        []json.RawMessage `json:"data"`
+		Receipt     *e2e.Receipt      `json:"receipt"`
+		Error       *e2e.Fault        `json:"error"`
+	} `json:"results"`
+	Accounts []struct{ ID, Name, Environment string } `json:"accounts"`
+	Notes    []string                                 `json:"notes"`
+	Error    *e2e.Fault                               `json:"error"`
+}
+
+// decodeTool takes the bridge's envelope out of a tools/call answer of the Gateway.
+func decodeTool(t *testing.T, reply e2e.Reply) toolAnswer {
+	t.Helper()
+	var message struct {
+		Result struct {
+			IsError bool                    `json:"isError"`
+			Content []struct{ Text string } `json:"content"`
+		} `json:"result"`
+	}
+	if err := json.Unmarshal(reply.Body, &message); err != nil || len(message.Result.Content) != 1 {
+		t.Fatalf("the Gateway answered %d %s (%v)", reply.Status, reply.Body, err)
+	}
+	var answer toolAnswer
+	if err := json.Unmarshal([]byte(message.Result.Content[0].Text), &answer); err != nil {
+		t.Fatalf("the tool answered %s: %v", message.Result.Content[0].Text, err)
+	}
+	return answer
+}
