@@ -259,10 +259,10 @@ type Account struct {
 // Target is the outcome of one query in one account and Region. Status is ok, denied, throttled,
 // timeout, failed or skipped.
 type Target struct {
-	AccountID   string   `json:"account_id"`
-	AccountName string   `json:"account_name"`
-	Region      string   `json:"region"`
-	Status      string   `json:"status"`
-	Receipt     *Receipt `json:"receipt"`
-	Error       *Error   `json:"error"`
+	AccountID string          `json:"account_id"`
+	Region    string          `json:"region"`
+	Status    string          `json:"status"`
+	Data      json.RawMessage `json:"data"` // an array of rows
+	Receipt   *Receipt        `json:"receipt"`
+	Error     *Error          `json:"error"`
 }

@@ -35,6 +35,15 @@ type deployment struct {
 	answer http.HandlerFunc
 
 	bridge bridge // behind the Gateway
+
+	// What doctor finds broken.
+	wrongIssuer string        // added to the issuer of the discovery document
+	keyID       string        // of the only key
+	clockOff    time.Duration // of the server, against this machine
+	tokenClient string        // client_id of tokens
+	groups      []string
+	openDoors   bool     // Runtime and Gateway take requests without a token
+	awsTools    []string // of the AWS MCP Server
 }
 
 // invocation is what the Runtime was sent.
@@ -52,12 +61,26 @@ const (
 func newDeployment(t *testing.T) *deployment {
 	t.Helper()
 	d := &deployment{t: t, password: "correct horse", tokenLife: time.Hour,
-		tokens: map[string]time.Time{}, refresh: map[string]bool{}}
+		tokens: map[string]time.Time{}, refresh: map[string]bool{},
+		keyID: "key1", tokenClient: testClient, groups: []string{"ops", "auditors"}, awsTools: awsMCPNeeds}
 	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, oneTable...) }
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{$}", d.cognito)
 	mux.HandleFunc("POST /runtimes/{arn}/invocations", d.invoke)
 	mux.HandleFunc("POST /mcp", d.mcp)
+	mux.HandleFunc("POST /aws-mcp", d.awsMCP)
+	mux.HandleFunc("GET /{pool}/.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
+		if r.PathValue("pool") != testPool {
+			http.NotFound(w, r)
+			return
+		}
+		issuer := d.server.URL + "/" + testPool
+		writeJSON(w, map[string]string{"issuer": issuer + d.wrongIssuer, "jwks_uri": issuer + "/.well-known/jwks.json"})
+	})
+	mux.HandleFunc("GET /{pool}/.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(d.clockOff).UTC().Format(http.TimeFormat))
+		writeJSON(w, map[string]any{"keys": []map[string]string{{"kid": d.keyID}}})
+	})
 	d.server = httptest.NewServer(mux)
 	t.Cleanup(d.server.Close)
 	return d
@@ -68,7 +91,7 @@ func (d *deployment) profile() string {
 	d.t.Helper()
 	raw, err := json.Marshal(map[string]string{
 		"name": "local", "region": "us-east-1", "user_pool_id": testPool, "client_id": testClient, "cognito_endpoint": d.server.URL,
-		"runtime_url": d.server.URL, "runtime_arn": testARN, "gateway_url": d.server.URL + "/mcp",
+		"runtime_url": d.server.URL, "runtime_arn": testARN, "gateway_url": d.server.URL + "/mcp", "mcp_endpoint": d.server.URL + "/aws-mcp",
 		"discovery_url": d.server.URL + "/" + testPool + "/.well-known/openid-configuration",
 	})
 	if err != nil {
@@ -93,7 +116,7 @@ func (d *deployment) issue() map[string]any {
 		return base64.RawURLEncoding.EncodeToString(raw)
 	}
 	access := part(map[string]string{"alg": "RS256", "kid": "key1"}) + "." + part(map[string]any{
-		"sub": "0a1b", "username": "alice", "cognito:groups": []string{"ops", "auditors"}, "client_id": testClient,
+		"sub": "0a1b", "username": "alice", "cognito:groups": d.groups, "client_id": d.tokenClient,
 		"iss": d.server.URL + "/" + testPool, "token_use": "access", "iat": time.Now().Unix(), "exp": end.Unix(), "jti": d.issued,
 	}) + ".c2ln"
 	d.tokens[access] = end
@@ -193,6 +216,9 @@ func (d *deployment) cognito(w http.ResponseWriter, r *http.Request) {
 
 // authorized reports whether r has a good access token, and answers 401 if not.
 func (d *deployment) authorized(w http.ResponseWriter, r *http.Request) bool {
+	if d.openDoors {
+		return true
+	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	d.mu.Lock()
 	end, known := d.tokens[token]
@@ -229,6 +255,10 @@ func (d *deployment) invoke(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		w.WriteHeader(http.StatusFailedDependency)
+		return
+	}
+	if in.Prompt == "" {
+		writeJSON(w, map[string]any{"error": map[string]string{"code": "invalid", "message": "prompt is empty"}})
 		return
 	}
 	d.mu.Lock()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	stdcmp "cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -20,6 +21,7 @@ type bridge struct {
 	fail     map[string]string // by tool: what its call answers instead
 	quoted   bool              // answers are quoted once more
 	sessions bool              // the Gateway has MCP sessions
+	quota    int               // of concurrent Lambda functions; 0 for 1000
 	status   int               // of every response; 0 for 200
 }
 
@@ -82,7 +84,9 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 			reply(map[string]any{"isError": true, "content": []map[string]string{{"type": "text", "text": "An internal error occurred. Please retry later."}}})
 			return
 		}
-		if !failed {
+		if !failed && r.Header.Get(userTokenHeader) != "" { // the interceptor leaves it; the bridge looks at it
+			answer = `{"ok":false,"error":{"code":"unauthenticated","message":"the user token is no JWT"}}`
+		} else if !failed {
 			answer = b.answer(tool, in.Params.Arguments)
 		}
 		if b.quoted {
@@ -96,6 +100,36 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 	default:
 		writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "error": map[string]any{"code": -32601, "message": "Method not found"}})
 	}
+}
+
+// awsMCP is the AWS MCP Server as far as it answers without a signature.
+func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		ID     json.RawMessage `json:"id"`
+		Method string          `json:"method"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	session := r.Header.Get("Mcp-Session-Id")
+	reply := map[string]any{"jsonrpc": "2.0", "id": in.ID}
+	switch {
+	case in.Method == "initialize":
+		w.Header().Set("Mcp-Session-Id", "aws-1")
+		reply["result"] = map[string]any{"protocolVersion": "2025-06-18"}
+	case in.Method == "tools/list" && session == "aws-1":
+		var listed []map[string]string
+		for _, name := range d.awsTools {
+			listed = append(listed, map[string]string{"name": name})
+		}
+		reply["result"] = map[string]any{"tools": listed}
+	case in.Method == "tools/list":
+		reply["error"] = map[string]any{"code": -30001, "message": "The provided SessionId was not found or has expired"}
+	default:
+		reply["error"] = map[string]any{"code": -32601, "message": "Method not found"}
+	}
+	writeJSON(w, reply)
 }
 
 func (b bridge) answer(tool string, arguments map[string]any) string {
@@ -121,7 +155,7 @@ func (b bridge) answer(tool string, arguments map[string]any) string {
 			results = append(results, result)
 		}
 		if arguments["service"] == "service-quotas" {
-			results[0]["data"] = []any{1000}
+			results[0]["data"] = []any{stdcmp.Or(b.quota, 1000)}
 		}
 		v = map[string]any{"ok": true, "coverage": map[string]int{"targets": 3}, "results": results}
 	default:

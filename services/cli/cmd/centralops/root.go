@@ -59,7 +59,7 @@ which did not and why, and as whom they were asked.`,
 		a.settings[field.Key] = flags.String(field.Flag, "", field.Help)
 		flags.Lookup(field.Flag).Hidden = true // `centralops help settings` lists them
 	}
-	root.AddCommand(a.askCommand(), a.chatCommand(), a.accountsCommand(), a.whoamiCommand(), a.loginCommand(), a.logoutCommand(),
+	root.AddCommand(a.askCommand(), a.chatCommand(), a.accountsCommand(), a.whoamiCommand(), a.doctorCommand(), a.loginCommand(), a.logoutCommand(),
 		a.configureCommand(), settingsTopic())
 	a.strict(root)
 	for _, command := range root.Commands() {

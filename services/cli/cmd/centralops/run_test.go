@@ -56,12 +56,18 @@ func newCLI(t *testing.T, env ...string) *cli {
 func signedInCLI(t *testing.T, d *deployment) *cli {
 	t.Helper()
 	c := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile())
+	c.login(d)
+	return c
+}
+
+// login signs in as alice.
+func (c *cli) login(d *deployment) {
+	c.t.Helper()
 	c.stdin = d.password + "\n"
 	if r := c.run("login", "--username", "alice", "--password-stdin"); r.status != 0 {
-		t.Fatalf("login: %+v", r)
+		c.t.Fatalf("login: %+v", r)
 	}
 	c.stdin = ""
-	return c
 }
 
 // result is how a run ended.

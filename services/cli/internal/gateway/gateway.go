@@ -142,6 +142,24 @@ func Prefix(tools []Tool) string {
 // Call calls a tool by its qualified name and returns its answer as JSON. What a Lambda function
 // returns arrives as text that is its JSON, and some gateways quote that once more.
 func (c *Client) Call(ctx context.Context, name string, arguments any) (json.RawMessage, error) {
+	text, err := c.CallText(ctx, name, arguments)
+	if err != nil {
+		return nil, err
+	}
+	answer := json.RawMessage(text)
+	var quoted string
+	if json.Unmarshal(answer, &quoted) == nil {
+		answer = json.RawMessage(quoted)
+	}
+	if !json.Valid(answer) {
+		_, tool := centralops.SplitTool(name)
+		return nil, malformed(tool, errors.New("it is no JSON"))
+	}
+	return answer, nil
+}
+
+// CallText calls a tool by its qualified name and returns the text of its answer as it came.
+func (c *Client) CallText(ctx context.Context, name string, arguments any) (string, error) {
 	var result struct {
 		IsError bool `json:"isError"`
 		Content []struct {
@@ -149,26 +167,18 @@ func (c *Client) Call(ctx context.Context, name string, arguments any) (json.Raw
 		} `json:"content"`
 	}
 	if err := c.call(ctx, "tools/call", map[string]any{"name": name, "arguments": arguments}, &result); err != nil {
-		return nil, err
+		return "", err
 	}
 	var text strings.Builder
 	for _, item := range result.Content {
 		text.WriteString(item.Text)
 	}
-	_, tool := centralops.SplitTool(name)
 	if result.IsError {
-		return nil, &centralops.Error{Op: tool, Code: centralops.Internal, Message: "the Gateway reports: " + text.String(),
+		_, tool := centralops.SplitTool(name)
+		return "", &centralops.Error{Op: tool, Code: centralops.Internal, Message: "the Gateway reports: " + text.String(),
 			Hint: "the log group of the bridge's Lambda function"}
 	}
-	answer := json.RawMessage(text.String())
-	var quoted string
-	if json.Unmarshal(answer, &quoted) == nil {
-		answer = json.RawMessage(quoted)
-	}
-	if !json.Valid(answer) {
-		return nil, malformed(tool, errors.New("it is no JSON"))
-	}
-	return answer, nil
+	return text.String(), nil
 }
 
 // call sends one request and decodes its result.

@@ -40,6 +40,7 @@ type Profile struct {
 	RuntimeARN      string `json:"runtime_arn,omitempty"`
 	Qualifier       string `json:"qualifier,omitempty"`
 	GatewayURL      string `json:"gateway_url,omitempty"`
+	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`
 }
 
 // Field is one setting of a profile.
@@ -79,6 +80,8 @@ var Fields = []Field{
 		func(p *Profile) *string { return &p.Qualifier }},
 	{"gateway_url", "gateway-url", "MCP endpoint of the Gateway", "gatewayUrl", true,
 		func(p *Profile) *string { return &p.GatewayURL }},
+	{"mcp_endpoint", "mcp-endpoint", "URL of the AWS MCP Server that the bridge uses, for doctor", "mcpEndpoint", false,
+		func(p *Profile) *string { return &p.MCPEndpoint }},
 }
 
 // Folder returns the program's folder: CENTRALOPS_CONFIG_DIR if set, else centralops in the
@@ -206,6 +209,9 @@ func (p *Profile) Complete() {
 		p.Qualifier = "DEFAULT"
 	}
 	if p.RuntimeURL == "" && p.Region != "" {
+		if p.MCPEndpoint == "" { // of a deployment in AWS; another one has another
+			p.MCPEndpoint = "https://aws-mcp.us-east-1.api.aws/mcp"
+		}
 		p.RuntimeURL = "https://bedrock-agentcore." + p.Region + ".amazonaws.com"
 	}
 	if p.CognitoEndpoint == "" && p.Region != "" {
