@@ -73,7 +73,7 @@ var kinds = []kind{
 		list:    "DBInstances[]",
 		fields: []field{{"name", "name", "DBInstanceIdentifier"}, {"engine", "engine", "Engine"}, {"type", "class", "DBInstanceClass"},
 			{"state", "state", "DBInstanceStatus"}},
-		byName: "DBInstanceIdentifier", byType: "join(' ',[Engine,DBInstanceClass])", byState: "DBInstanceStatus",
+		byName: "DBInstanceIdentifier", byType: "join(' ',[Engine||'',DBInstanceClass||''])", byState: "DBInstanceStatus",
 	},
 	{
 		id: "role", one: "IAM role", many: "IAM roles", service: "iam", operation: "ListRoles", global: true,
@@ -225,14 +225,15 @@ func (k kind) params(f Filter) map[string]any {
 func match(path, pattern string) string {
 	text := strings.Trim(pattern, "*")
 	literal := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+	orEmpty := path + "||''" // the functions fail on what a resource lacks
 	head, tail := strings.HasPrefix(pattern, "*"), strings.HasSuffix(pattern, "*")
 	switch {
 	case head && tail:
-		return fmt.Sprintf("contains(%s,%s)", path, literal)
+		return fmt.Sprintf("contains(%s,%s)", orEmpty, literal)
 	case tail:
-		return fmt.Sprintf("starts_with(%s,%s)", path, literal)
+		return fmt.Sprintf("starts_with(%s,%s)", orEmpty, literal)
 	case head:
-		return fmt.Sprintf("ends_with(%s,%s)", path, literal)
+		return fmt.Sprintf("ends_with(%s,%s)", orEmpty, literal)
 	}
 	return path + "==" + literal
 }
