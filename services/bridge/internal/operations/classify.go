@@ -56,7 +56,7 @@ func (t *Table) Classify(op Operation, params map[string]any, allowDataReads fun
 func explain(op Operation, category, reason string) (line, hint string) {
 	switch category {
 	case CategoryWrite:
-		return fmt.Sprintf("%s is not a read operation (access level %s)", op, op.AccessLevel),
+		return fmt.Sprintf("%s is refused: it is not a read operation (IAM access level: %s)", op, op.AccessLevel),
 			"only operations that read are allowed: look for one that begins with Describe, List or Get"
 	case CategoryEffect:
 		return fmt.Sprintf("%s is refused: %s", op, reason),

@@ -166,8 +166,11 @@ func (b *builder) operation(m *model, prefix, name string) (record.Operation, er
 	}
 	if o.Category == "" || o.Category == "data" {
 		b.used["rows "+full] = true
-		if o.Rows = b.hand.rows[full]; o.Rows == "" {
+		switch rows, byHand := b.hand.rows[full]; {
+		case !byHand:
 			o.Rows = m.nested(name)
+		case rows != "-":
+			o.Rows = rows
 		}
 		o.Params = m.params(name)
 		if p, ok := m.paginators[name]; ok && len(p.Input) > 0 {
@@ -180,13 +183,25 @@ func (b *builder) operation(m *model, prefix, name string) (record.Operation, er
 	return o, nil
 }
 
-// nested is the path of the rows if the paginator has one list and it is not at the top.
+// nested is the path of the rows if they are one list below the top: the paginator says so, or
+// the answer's only list-like structure keeps them in Items, as CloudFront's do.
 func (m *model) nested(operation string) string {
-	r := m.paginators[operation].Results
-	if len(r) != 1 || !strings.Contains(r[0], ".") {
+	if r := m.paginators[operation].Results; len(r) > 0 {
+		if len(r) == 1 && strings.Contains(r[0], ".") {
+			return r[0] + "[]"
+		}
 		return ""
 	}
-	return r[0] + "[]"
+	var found []string
+	for name, r := range m.Shapes[m.Operations[operation].Output.Shape].Members {
+		if items := m.Shapes[r.Shape].Members["Items"].Shape; strings.HasSuffix(name, "List") && m.Shapes[items].Type == "list" {
+			found = append(found, name+".Items[]")
+		}
+	}
+	if len(found) != 1 {
+		return ""
+	}
+	return found[0]
 }
 
 type prefixed struct {

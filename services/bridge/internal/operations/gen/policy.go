@@ -47,15 +47,15 @@ func (b *builder) policies(services map[string]*record.Service) {
 				}
 			}
 		}
-		services[m.name].Policy = b.patterns(own, 2, may)
+		services[m.name].Policy = b.patterns(own, may)
 	}
 }
 
 // patterns covers the actions in want with few patterns, none of which matches a published action
 // that may refuses. A pattern ends at the end of a word of the name and keeps its verb, so that it
-// means the same kind of operation when AWS adds actions; one that stands for fewer than least
-// actions gives way to their names. The order is alphabetical.
-func (b *builder) patterns(want map[string]bool, least int, may func(prefix string, a action) bool) []string {
+// means the same kind of operation when AWS adds actions; one that would stand for a single action
+// gives way to its name. The order is alphabetical.
+func (b *builder) patterns(want map[string]bool, may func(prefix string, a action) bool) []string {
 	groups := map[string][]string{} // pattern -> actions
 	for a := range want {
 		prefix, name, _ := strings.Cut(a, ":")
@@ -64,7 +64,7 @@ func (b *builder) patterns(want map[string]bool, least int, may func(prefix stri
 	}
 	var out []string
 	for p, actions := range groups {
-		if len(actions) < least {
+		if len(actions) < 2 {
 			out = append(out, actions...)
 		} else {
 			out = append(out, p)
@@ -146,7 +146,7 @@ func (b *builder) denies(services map[string]*record.Service) ([]byte, error) {
 				want[a], taken[a] = true, true
 			}
 		}
-		*c.list = b.patterns(want, 3, func(prefix string, a action) bool { return want[prefix+":"+a.Name] })
+		*c.list = b.patterns(want, func(prefix string, a action) bool { return want[prefix+":"+a.Name] })
 	}
 	text, err := json.MarshalIndent(out, "", "  ")
 	return append(text, '\n'), err
