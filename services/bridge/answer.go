@@ -1,0 +1,191 @@
+package bridge
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// MaxGroups bounds how many groups an answer shows; the largest are shown.
+const MaxGroups = 500
+
+// answer merges outcomes, which stand in the order of the accounts asked for, into one Answer and
+// cuts it to limit rows (0 means any) and to the bridge's MaxBytes.
+func (r *run) answer(outcomes []outcome, limit int) *Answer {
+	answer := &Answer{OK: true, Results: []Result{}, Notes: []string{}}
+	var rows [][]json.RawMessage
+	groups := map[string]*Group{}
+	redacted, atLeast := 0, false
+	for _, outcome := range outcomes {
+		for _, note := range outcome.notes {
+			if !slices.Contains(answer.Notes, note) {
+				answer.Notes = append(answer.Notes, note)
+			}
+		}
+		redacted += outcome.redacted
+		for i, result := range outcome.results {
+			rows = append(rows, r.shelf.take(outcome.shelved[i]))
+			for key, count := range outcome.groups[i] {
+				group := groups[key]
+				if group == nil {
+					group = &Group{Key: json.RawMessage(key)}
+					groups[key] = group
+				}
+				group.Count += count
+				if n := len(group.Accounts); n == 0 || group.Accounts[n-1] != result.AccountID { // an account's results stand together
+					group.Accounts = append(group.Accounts, result.AccountID)
+				}
+			}
+			atLeast = atLeast || result.More
+			answer.Coverage.add(result.Status)
+			answer.Results = append(answer.Results, result)
+		}
+	}
+	if r.groupBy != "" {
+		answer.Groups = sortGroups(groups)
+		if len(answer.Groups) > MaxGroups {
+			answer.note("the %d largest of %d groups are shown", MaxGroups, len(answer.Groups))
+			answer.Groups, answer.Truncated = answer.Groups[:MaxGroups], true
+		}
+	}
+	if c := answer.Coverage; c.Answered < c.Targets {
+		answer.note("partial: %d of %d targets did not answer; counts and groups cover the %d that did", c.Targets-c.Answered, c.Targets, c.Answered)
+	}
+	if atLeast {
+		answer.note("some accounts hold more than was read (results with more:true): their counts are lower bounds")
+	}
+	if redacted > 0 {
+		answer.note("%d values that may hold secrets were redacted", redacted)
+	}
+	r.fill(answer, rows, limit)
+	return answer
+}
+
+// add counts one target.
+func (c *Coverage) add(status Status) {
+	c.Targets++
+	switch status {
+	case StatusOK:
+		c.Answered++
+	case StatusDenied:
+		c.Denied++
+	case StatusSkipped:
+		c.Skipped++
+	default:
+		c.Failed++
+	}
+}
+
+func (a *Answer) note(format string, args ...any) {
+	a.Notes = append(a.Notes, fmt.Sprintf(format, args...))
+}
+
+func sortGroups(groups map[string]*Group) []Group {
+	sorted := make([]Group, 0, len(groups))
+	for _, group := range groups {
+		sorted = append(sorted, *group)
+	}
+	slices.SortFunc(sorted, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count),
+			cmp.Compare(string(a.Key.(json.RawMessage)), string(b.Key.(json.RawMessage))))
+	})
+	return sorted
+}
+
+// fill puts the rows into answer's results, fewer if limit or the size asks for it, and says so.
+func (r *run) fill(answer *Answer, rows [][]json.RawMessage, limit int) {
+	total, held := 0, 0
+	for i, result := range answer.Results {
+		if result.Status == StatusOK {
+			answer.Results[i].Data = []json.RawMessage{}
+			total += *result.Count
+			held += len(rows[i])
+		}
+	}
+	if limit > 0 && held > limit {
+		for i, n := range share(rows, limit, func(json.RawMessage) int { return 1 }) {
+			rows[i] = rows[i][:n]
+		}
+	}
+	const spare = 200 // for the note on what was left out
+	frame, err := EncodeJSON(answer)
+	if err != nil {
+		frame = nil // can't be: an Answer holds nothing that fails to marshal, and rows were marshalled before
+	}
+	shown := 0
+	for i, n := range share(rows, r.bridge.config.MaxBytes-len(frame)-spare, rowSize) {
+		if answer.Results[i].Status == StatusOK {
+			answer.Results[i].Data = append(answer.Results[i].Data, rows[i][:n]...)
+			shown += n
+		}
+	}
+	if shown < total {
+		answer.Truncated = true
+		answer.note("%d of %d rows are shown, left out evenly over the targets; counts are exact over what was read", shown, total)
+	}
+}
+
+// rowSize is what a row adds to an answer.
+func rowSize(row json.RawMessage) int { return len(row) + 1 }
+
+// share says how many rows of each list may be kept within budget. The lists take a row each in
+// turns; one whose next row no longer fits ends there.
+func share(lists [][]json.RawMessage, budget int, size func(json.RawMessage) int) []int {
+	kept := make([]int, len(lists))
+	for level, open := 0, true; open; level++ {
+		open = false
+		for i, list := range lists {
+			if kept[i] != level || level >= len(list) {
+				continue
+			}
+			if s := size(list[level]); s <= budget {
+				budget -= s
+				kept[i]++
+				open = true
+			}
+		}
+	}
+	return kept
+}
+
+// shelf keeps the rows of a query until all are there. It holds at most a few times what an answer
+// can show, however much the accounts send: rows that the final cut can't keep are dropped early.
+type shelf struct {
+	maxBytes int
+
+	mu    sync.Mutex
+	lists [][]json.RawMessage
+	bytes int
+}
+
+// put keeps rows and returns their number on the shelf.
+func (s *shelf) put(rows []json.RawMessage) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lists = append(s.lists, rows)
+	for _, row := range rows {
+		s.bytes += rowSize(row)
+	}
+	if s.bytes > 4*s.maxBytes {
+		s.bytes = 0
+		for i, n := range share(s.lists, 2*s.maxBytes, rowSize) {
+			s.lists[i] = slices.Clone(s.lists[i][:n]) // lets go of the rest
+			for _, row := range s.lists[i] {
+				s.bytes += rowSize(row)
+			}
+		}
+	}
+	return len(s.lists) - 1
+}
+
+// take returns what is left of the rows with that number; none for a number below 0.
+func (s *shelf) take(number int) []json.RawMessage {
+	if number < 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[number]
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/central-ops/central-ops/services/bridge"
+	"github.com/central-ops/central-ops/services/bridge/internal/accounts"
+	"github.com/central-ops/central-ops/services/bridge/internal/ask"
+	"github.com/central-ops/central-ops/services/bridge/internal/assume"
+	"github.com/central-ops/central-ops/services/bridge/internal/audit"
+	"github.com/central-ops/central-ops/services/bridge/internal/awsmcp"
+	"github.com/central-ops/central-ops/services/bridge/internal/config"
+	"github.com/central-ops/central-ops/services/bridge/internal/identity"
+	"github.com/central-ops/central-ops/services/bridge/internal/lambdaapi"
+	"github.com/central-ops/central-ops/services/bridge/internal/operations"
+	"github.com/central-ops/central-ops/services/bridge/internal/policy"
+	"github.com/central-ops/central-ops/services/bridge/internal/rows"
+	"github.com/central-ops/central-ops/services/bridge/internal/sessions"
+	"github.com/central-ops/central-ops/services/bridge/internal/source"
+)
+
+const (
+	// perAccount is the most time for one account: a sandbox that has to be started takes 9 to 15 s.
+	perAccount = 24 * time.Second
+	// warming bounds what is done ahead of the first call.
+	warming = 10 * time.Second
+)
+
+// program is the bridge, wired.
+type program struct {
+	handler  *lambdaapi.Handler
+	hub      *awsmcp.Hub
+	verifier *identity.Verifier
+	logger   *slog.Logger
+}
+
+// wire makes the parts. It reads local files at most, never the network.
+func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error) {
+	logger := slog.New(requestHandler{slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel})}).
+		With("environment", c.Environment)
+
+	sdk, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(c.Region))
+	if err != nil {
+		return nil, fmt.Errorf("read AWS configuration: %w", err)
+	}
+	// One pool for all hops, as large as the fan-out, so that no connection is made twice; with the
+	// SDK's settings for AWS_CA_BUNDLE and proxies.
+	base, ok := sdk.HTTPClient.(*awshttp.BuildableClient)
+	if !ok {
+		base = awshttp.NewBuildableClient()
+	}
+	base = base.WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns = 0
+		t.MaxIdleConnsPerHost = c.Concurrency
+		t.MaxConnsPerHost = c.Concurrency
+		t.IdleConnTimeout = 5 * time.Minute
+		t.ForceAttemptHTTP2 = true
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second}
+	})
+	sdk.HTTPClient = base
+	client := &http.Client{Transport: base.GetTransport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+	policies, err := accessPolicy(c, ssm.NewFromConfig(sdk), s3.NewFromConfig(sdk, func(o *s3.Options) { o.UsePathStyle = usePathStyle(o) }), logger)
+	if err != nil {
+		return nil, err
+	}
+	database := dynamodb.NewFromConfig(sdk)
+	var directory bridge.Directory = accounts.Fixed(c.Accounts)
+	if c.AccountsTable != "" {
+		directory = accounts.NewTable(database, c.AccountsTable, logger)
+	}
+	var shared awsmcp.Sessions
+	if c.SessionTable != "" {
+		shared = sessions.New(database, c.SessionTable)
+	}
+	upstream := awsmcp.New(client, shared, logger, awsmcp.Config{Endpoint: c.Endpoint, Region: c.SigningRegion})
+	roles := assume.New(sts.NewFromConfig(sdk), assume.Config{
+		Partition: partition(c.Region), RoleName: c.TargetRoleName, SessionName: c.SessionName(), ExternalID: c.ExternalID})
+
+	hub := awsmcp.NewHub(upstream, sdk.Credentials, c.Region, logger)
+	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
+	core := bridge.New(directory, policies, newCatalog(operations.Load(), c.AllowDataReads), rows.Compile,
+		ask.New(roles, sandbox{upstream}, logger), audit.New(logger), bridge.Config{
+			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes})
+	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, logger}, nil
+}
+
+func (p *program) handle(ctx context.Context, event json.RawMessage) (json.RawMessage, error) {
+	return p.handler.Handle(ctx, event)
+}
+
+// warm fetches what the first call would wait for, and checks the upstream's tools.
+func (p *program) warm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, warming)
+	defer cancel()
+	if err := p.verifier.Warm(ctx); err != nil {
+		p.logger.WarnContext(ctx, "user pool keys not read ahead", "code", bridge.CodeOf(err), "error", err)
+	}
+	p.hub.CheckTools(ctx)
+}
+
+func accessPolicy(c config.Config, parameters source.SSM, objects source.S3, logger *slog.Logger) (bridge.Policies, error) {
+	if c.Policy != "" {
+		policies, err := policy.Parse(c.Policy)
+		if err != nil {
+			return nil, fmt.Errorf("ACCESS_POLICY: %w", err)
+		}
+		return policies, nil
+	}
+	return policy.Load(func(ctx context.Context) (string, error) {
+		return source.Read(ctx, parameters, objects, c.PolicyParameter)
+	}, logger), nil
+}
+
+// usePathStyle says whether S3 is somewhere that has no host name per bucket.
+func usePathStyle(o *s3.Options) bool { return o.BaseEndpoint != nil }
+
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	default:
+		return "aws"
+	}
+}
+
+// requestHandler adds the Lambda request id to each line.
+type requestHandler struct{ slog.Handler }
+
+func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
+	if lambda, ok := lambdacontext.FromContext(ctx); ok {
+		record.AddAttrs(slog.String("invocation", lambda.AwsRequestID))
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+func (h requestHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return requestHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h requestHandler) WithGroup(name string) slog.Handler {
+	return requestHandler{h.Handler.WithGroup(name)}
+}

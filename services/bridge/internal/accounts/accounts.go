@@ -1,0 +1,124 @@
+// Package accounts reads the accounts that the bridge may be asked about from a DynamoDB table, for
+// more of them than fit into a Lambda's environment.
+//
+// An item is an account: id (string, the partition key), name, environment (strings, optional), tags
+// (map of strings, optional). The whole table is read, eventually consistent, at most once a
+// minute; when that fails, what was read last holds.
+package accounts
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+const ttl = time.Minute
+
+// DynamoDB is what this package calls of it.
+type DynamoDB interface {
+	Scan(context.Context, *dynamodb.ScanInput, ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error)
+}
+
+// Fixed is a list of accounts that never changes.
+type Fixed []bridge.Account
+
+// Accounts implements bridge.Directory.
+func (f Fixed) Accounts(context.Context) ([]bridge.Account, error) { return f, nil }
+
+// Table is the accounts table. It is safe for concurrent use.
+type Table struct {
+	client DynamoDB
+	name   string
+	logger *slog.Logger
+	flight singleflight.Group
+
+	mu       sync.Mutex
+	accounts []bridge.Account
+	loaded   time.Time
+}
+
+var (
+	_ bridge.Directory = Fixed(nil)
+	_ bridge.Directory = (*Table)(nil)
+)
+
+// NewTable returns the table of that name, not read yet.
+func NewTable(client DynamoDB, name string, logger *slog.Logger) *Table {
+	return &Table{client: client, name: name, logger: logger}
+}
+
+// Accounts implements bridge.Directory: the table's accounts, sorted by id.
+func (t *Table) Accounts(ctx context.Context) ([]bridge.Account, error) {
+	t.mu.Lock()
+	held, fresh := t.accounts, time.Since(t.loaded) < ttl
+	t.mu.Unlock()
+	if held != nil && fresh {
+		return held, nil
+	}
+	loaded, err, _ := t.flight.Do("", func() (any, error) { return t.read(ctx) })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil {
+		if t.accounts == nil {
+			return nil, &bridge.Error{Op: "read accounts table " + t.name, Code: bridge.Unavailable, Err: err, Hint: "check ACCOUNTS_TABLE and the bridge's right to dynamodb:Scan it"}
+		}
+		t.logger.WarnContext(ctx, "accounts table not read, the last accounts hold", "error", err)
+		return t.accounts, nil
+	}
+	t.accounts, t.loaded = loaded.([]bridge.Account), time.Now()
+	return t.accounts, nil
+}
+
+func (t *Table) read(ctx context.Context) ([]bridge.Account, error) {
+	accounts := []bridge.Account{}
+	pages := dynamodb.NewScanPaginator(t.client, &dynamodb.ScanInput{TableName: &t.name})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range page.Items {
+			account, err := read(item)
+			if err != nil { // an item that can't be read must not be left out in silence, nor stop the rest
+				t.logger.ErrorContext(ctx, "accounts table holds an item that is no account", "error", err)
+				continue
+			}
+			accounts = append(accounts, account)
+		}
+	}
+	slices.SortFunc(accounts, func(a, b bridge.Account) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return accounts, nil
+}
+
+func read(item map[string]types.AttributeValue) (bridge.Account, error) {
+	id, err := bridge.ParseAccountID(text(item["id"]))
+	if err != nil {
+		return bridge.Account{}, fmt.Errorf("attribute id: %w", err)
+	}
+	account := bridge.Account{ID: id, Name: text(item["name"]), Environment: text(item["environment"])}
+	if tags, ok := item["tags"].(*types.AttributeValueMemberM); ok && len(tags.Value) > 0 {
+		account.Tags = make(map[string]string, len(tags.Value))
+		for key, value := range tags.Value {
+			account.Tags[key] = text(value)
+		}
+	}
+	return account, nil
+}
+
+// text returns a string attribute's value, "" for anything else.
+func text(value types.AttributeValue) string {
+	if s, ok := value.(*types.AttributeValueMemberS); ok {
+		return s.Value
+	}
+	return ""
+}

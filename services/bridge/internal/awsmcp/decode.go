@@ -1,0 +1,88 @@
+package awsmcp
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+)
+
+// JSON-RPC codes that mean something here. The first two are the server's own.
+const (
+	codeSessionLost    = -30001 // https://github.com/aws/mcp-proxy-for-aws/issues/117
+	codeTooMany        = -32004 // https://github.com/awslabs/mcp/issues/2949
+	codeInvalidRequest = -32600
+	codeNoMethod       = -32601
+	codeInvalidParams  = -32602
+)
+
+// reply is a JSON-RPC response.
+type reply struct {
+	ID     json.RawMessage `json:"id"`
+	Method string          `json:"method"`
+	Result json.RawMessage `json:"result"`
+	Error  *rpcError       `json:"error"`
+}
+
+type rpcError struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
+func (e *rpcError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
+
+// decode finds the response to message id in body: a JSON object, or server-sent events of which
+// one holds it. An error response without an id is taken as well.
+func decode(contentType string, body []byte, id int64) (reply, error) {
+	kind, _, _ := mime.ParseMediaType(contentType) // "" if malformed: then it is read as JSON
+	var last error = errors.New("the answer holds no response")
+	for _, data := range frames(kind, body) {
+		var r reply
+		if err := json.Unmarshal(data, &r); err != nil {
+			last = fmt.Errorf("the answer is not JSON-RPC: %w", err)
+			continue
+		}
+		switch {
+		case r.Method != "": // a notification or a request of the server's
+		case r.Error != nil && (len(r.ID) == 0 || string(r.ID) == "null"):
+			return r, nil
+		case r.Error == nil && len(r.Result) == 0:
+			last = errors.New("the answer has neither result nor error")
+		case string(r.ID) == fmt.Sprint(id) || string(r.ID) == fmt.Sprintf("%q", fmt.Sprint(id)):
+			return r, nil
+		default:
+			last = errors.New("the answer is to another request")
+		}
+	}
+	return reply{}, last
+}
+
+// frames returns the JSON texts in body: itself, or the data of each server-sent event.
+func frames(kind string, body []byte) [][]byte {
+	body = bytes.TrimPrefix(body, []byte("\uFEFF"))
+	if kind != "text/event-stream" {
+		return [][]byte{body}
+	}
+	body = bytes.ReplaceAll(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
+	var all [][]byte
+	var data []byte
+	flush := func() {
+		if len(data) > 0 {
+			all = append(all, data)
+		}
+		data = nil
+	}
+	for line := range bytes.SplitSeq(body, []byte("\n")) {
+		if len(line) == 0 {
+			flush()
+		} else if value, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			if data != nil {
+				data = append(data, '\n')
+			}
+			data = append(data, bytes.TrimPrefix(value, []byte(" "))...)
+		}
+	}
+	flush()
+	return all
+}

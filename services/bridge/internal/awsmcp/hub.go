@@ -1,0 +1,130 @@
+package awsmcp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+// Needed are the server's tools that the bridge calls, each with the arguments it sends at least.
+var Needed = map[string][]string{
+	runScript:                                  {"code"},
+	getTasks:                                   {"task_ids"},
+	ToolPrefix + "search_documentation":        {"search_phrase"},
+	ToolPrefix + "read_documentation":          {"requests"},
+	ToolPrefix + "retrieve_skill":              {"skill_name"},
+	ToolPrefix + "get_regional_availability":   {"regions", "resource_type"},
+}
+
+// Hub calls what needs no member account, as the bridge's own role. It is safe for concurrent use.
+type Hub struct {
+	client      *Client
+	credentials aws.CredentialsProvider
+	region      string // the bridge's own
+	logger      *slog.Logger
+}
+
+// NewHub returns a Hub that calls through client.
+func NewHub(client *Client, credentials aws.CredentialsProvider, region string, logger *slog.Logger) *Hub {
+	return &Hub{client, credentials, region, logger}
+}
+
+func (h *Hub) role(ctx context.Context) (bridge.RoleSession, error) {
+	own, err := h.credentials.Retrieve(ctx)
+	if err != nil {
+		return bridge.RoleSession{}, &bridge.Error{Op: "read own credentials", Code: bridge.Unavailable, Err: err, Hint: "check the bridge's role"}
+	}
+	return bridge.RoleSession{RoleARN: "self", SessionName: "self", Credentials: bridge.Credentials{
+		AccessKeyID: own.AccessKeyID, SecretAccessKey: own.SecretAccessKey, SessionToken: own.SessionToken, Expires: own.Expires}}, nil
+}
+
+// Call calls tool, named without the server's prefix, and returns its result as JSON. The server
+// reports a failure of these tools as a success with an errorMessage.
+func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) (json.RawMessage, error) {
+	role, err := h.role(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := h.client.Call(ctx, role, h.region, ToolPrefix+tool, arguments)
+	if err != nil {
+		return nil, err
+	}
+	var wrapped struct {
+		Content *struct {
+			Result json.RawMessage `json:"result"`
+			Error  string          `json:"errorMessage"`
+		} `json:"content"`
+		Error string `json:"errorMessage"`
+	}
+	if json.Unmarshal(raw, &wrapped) != nil { // some other shape: passed on as it is
+		return raw, nil
+	}
+	if wrapped.Content != nil {
+		wrapped.Error += wrapped.Content.Error
+	}
+	if wrapped.Error != "" {
+		return nil, &bridge.Error{Op: tool, Code: bridge.Unavailable, Err: errors.New(wrapped.Error), Hint: "check the arguments, or ask again"}
+	}
+	if wrapped.Content != nil && len(wrapped.Content.Result) > 0 {
+		return wrapped.Content.Result, nil
+	}
+	return raw, nil
+}
+
+// CheckTools holds the server's tool list against what the bridge needs, and logs by name what is
+// missing or takes other arguments. It also leaves the connection and the hub's session warm.
+func (h *Hub) CheckTools(ctx context.Context) {
+	role, err := h.role(ctx)
+	if err != nil {
+		h.logger.WarnContext(ctx, "upstream tools not checked", "code", bridge.CodeOf(err), "error", err)
+		return
+	}
+	tools, err := h.client.Tools(ctx, role)
+	if err != nil {
+		h.logger.WarnContext(ctx, "upstream tools not checked", "code", bridge.CodeOf(err), "error", err)
+		return
+	}
+	if drift := Drift(tools); len(drift) > 0 {
+		h.logger.ErrorContext(ctx, "upstream tools drifted", "drift", strings.Join(drift, "; "))
+		return
+	}
+	h.logger.DebugContext(ctx, "upstream tools checked")
+}
+
+// Drift says what the bridge needs and tools, input schemas by name, do not offer; sorted.
+func Drift(tools map[string]json.RawMessage) []string {
+	var drift []string
+	for name, arguments := range Needed {
+		raw, ok := tools[name]
+		if !ok {
+			drift = append(drift, name+" is missing")
+			continue
+		}
+		var schema struct {
+			Properties map[string]any `json:"properties"`
+			Required   []string       `json:"required"`
+		}
+		if json.Unmarshal(raw, &schema) != nil || schema.Properties == nil {
+			continue // a server that doesn't say is taken at its name
+		}
+		for _, argument := range arguments {
+			if _, ok := schema.Properties[argument]; !ok {
+				drift = append(drift, name+" takes no "+argument)
+			}
+		}
+		for _, required := range schema.Required {
+			if !slices.Contains(arguments, required) {
+				drift = append(drift, name+" requires "+required)
+			}
+		}
+	}
+	slices.Sort(drift)
+	return drift
+}

@@ -1,0 +1,189 @@
+package awsmcp
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+// How long to wait between two looks at a task, if the server doesn't say, and at most.
+const (
+	taskPause     = 500 * time.Millisecond
+	longTaskPause = 10 * time.Second
+)
+
+// run is what aws___run_script answers with: at once, or for a task of it.
+type run struct {
+	Status string          `json:"status"`
+	Value  json.RawMessage `json:"return_value"`
+	Calls  []Call          `json:"api_calls"`
+	Error  any             `json:"error"`
+	TaskID string          `json:"task_id"`
+	Wait   float64         `json:"recommended_wait_seconds"`
+}
+
+// script reads the answer of run_script; if that is a task, it waits for the task's end.
+func (c *Client) script(ctx context.Context, role bridge.RoleSession, region string, result toolResult) (Script, error) {
+	if result.IsError {
+		return Script{}, Classify(result.text(), role.Account)
+	}
+	raw, err := result.value()
+	if err != nil {
+		return Script{}, c.broken(role, err)
+	}
+	var r run
+	if err := json.Unmarshal(raw, &r); err != nil {
+		return Script{}, c.broken(role, fmt.Errorf("the answer is not that of a script: %w", err))
+	}
+	task := r.TaskID
+	for look := 1; pending(r.Status) && task != ""; look++ {
+		if err := c.wait(ctx, role, r.Wait); err != nil {
+			return Script{}, err
+		}
+		raw, err := c.taskValue(ctx, role, region, task, look)
+		if err != nil {
+			return Script{}, err
+		}
+		next, found := findTask(raw, task)
+		if !found {
+			return Script{}, c.failure(role, bridge.Unavailable, "ask again: tasks are kept for 5 minutes", fmt.Errorf("%s doesn't know the task any more", getTasks))
+		}
+		if next.Wait == 0 {
+			next.Wait = r.Wait
+		}
+		r = next
+	}
+	switch {
+	case r.Value != nil && (r.Error == nil || r.Error == "") && !failed(r.Status):
+		return Script{Value: r.Value, Calls: r.Calls}, nil
+	case r.Error != nil || failed(r.Status):
+		text, ok := r.Error.(string)
+		if !ok {
+			encoded, err := json.Marshal(r.Error)
+			if err != nil {
+				return Script{}, c.broken(role, err)
+			}
+			text = string(encoded)
+		}
+		return Script{}, Classify("the script ended with: "+text, role.Account)
+	default:
+		return Script{}, c.broken(role, errors.New("the script's answer holds no value"))
+	}
+}
+
+func pending(status string) bool {
+	switch strings.ToLower(status) {
+	case "working", "running", "pending", "submitted", "in_progress":
+		return true
+	}
+	return false
+}
+
+func failed(status string) bool {
+	switch strings.ToLower(status) {
+	case "error", "failed", "failure", "cancelled", "canceled", "expired":
+		return true
+	}
+	return false
+}
+
+func (c *Client) taskValue(ctx context.Context, role bridge.RoleSession, region, task string, look int) (json.RawMessage, error) {
+	result, err := c.call(ctx, role, region, getTasks, map[string]any{"task_ids": []string{task}, "poll_iteration": look})
+	if err != nil {
+		return nil, err
+	}
+	if result.IsError {
+		return nil, Classify(result.text(), role.Account)
+	}
+	return result.value()
+}
+
+// wait pauses for what the server recommends, in seconds, or a default.
+func (c *Client) wait(ctx context.Context, role bridge.RoleSession, seconds float64) error {
+	pause := taskPause
+	if seconds > 0 {
+		pause = min(longTaskPause, time.Duration(seconds*float64(time.Second)))
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return c.network(role, ctx.Err())
+	}
+}
+
+// findTask finds task in an answer of get_tasks. How that answer holds its tasks is not documented,
+// so it is searched: the object that names the task, or is kept under its id, or a lone object
+// with a status. Members of a nested "result" count as the object's own.
+func findTask(raw json.RawMessage, task string) (run, bool) {
+	var document any
+	if json.Unmarshal(raw, &document) != nil {
+		return run{}, false
+	}
+	object := search(document, task)
+	if object == nil {
+		return run{}, false
+	}
+	wait := object["recommended_wait_seconds"]
+	if outer, ok := document.(map[string]any); ok && wait == nil {
+		wait = outer["recommended_wait_seconds"]
+	}
+	for _, name := range []string{"result", "output", "structuredContent"} {
+		nested := object[name]
+		if text, ok := nested.(string); ok {
+			var parsed any
+			if json.Unmarshal([]byte(text), &parsed) == nil {
+				nested = parsed
+			}
+		}
+		if inner, ok := nested.(map[string]any); ok && (inner["return_value"] != nil || inner["error"] != nil) {
+			object = inner
+		}
+	}
+	if wait != nil {
+		object["recommended_wait_seconds"] = wait
+	}
+	encoded, err := json.Marshal(object)
+	if err != nil {
+		return run{}, false
+	}
+	var r run
+	if json.Unmarshal(encoded, &r) != nil {
+		return run{}, false
+	}
+	return r, true
+}
+
+func search(node any, task string) map[string]any {
+	switch node := node.(type) {
+	case map[string]any:
+		if node["task_id"] == task || node["taskId"] == task || node["id"] == task {
+			return node
+		}
+		if named, ok := node[task].(map[string]any); ok {
+			return named
+		}
+		for _, child := range node {
+			if found := search(child, task); found != nil {
+				return found
+			}
+		}
+		if _, named := node["task_id"]; !named && node["return_value"] != nil {
+			return node
+		}
+	case []any:
+		for _, child := range node {
+			if found := search(child, task); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,288 @@
+// Package lambdaapi is the bridge as AgentCore Gateway invokes it: a Lambda target.
+//
+// # The contract
+//
+// The event is the arguments of tools/call, a bare JSON object. The client context's custom map
+// holds bedrockAgentCoreToolName, "<gateway target>___<tool>", and bedrockAgentCorePropagatedHeaders,
+// a JSON object of the headers that the target lets through, among them the user token's:
+//
+//	X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token: <JWT>
+//
+// The answer is always a JSON object: {"ok":true, …}, or
+//
+//	{"ok":false,"error":{"code":"…","message":"…","hint":"…"}}
+//
+// because the Gateway shows a model nothing of a Lambda error but "internal error". Only a bug of
+// the bridge's own is one.
+//
+// Source: https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-add-target-lambda.html.
+package lambdaapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+const (
+	toolNameKey = "bedrockAgentCoreToolName"
+	headersKey  = "bedrockAgentCorePropagatedHeaders"
+
+	// UserTokenHeader carries the person's access token; names are compared without case.
+	UserTokenHeader = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token"
+
+	// separator stands between the gateway target's name and the tool's
+	// (https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-tool-naming.html).
+	separator = "___"
+
+	// maxEvent and maxDepth bound the arguments. A query of 1,000 selectors has 50 KB.
+	maxEvent = 256 << 10
+	maxDepth = bridge.MaxJSONDepth + 4
+
+	// longest and spare make the deadline of a call: the Gateway gives up on a Lambda after a time
+	// that is not published (about 40 s have been seen), and the answer must get out before Lambda
+	// ends the invocation.
+	longest = 28 * time.Second
+	spare   = 2 * time.Second
+)
+
+// Verifier verifies user tokens; its error carries a code.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (bridge.Person, error)
+}
+
+// Bridge answers about accounts.
+type Bridge interface {
+	ListAccounts(ctx context.Context, person bridge.Person, filter string) ([]bridge.Account, error)
+	Query(ctx context.Context, person bridge.Person, query bridge.Query) (*bridge.Answer, error)
+}
+
+// Knowledge passes calls of documentation tools on; its result is JSON.
+type Knowledge interface {
+	Call(ctx context.Context, tool string, arguments json.RawMessage) (json.RawMessage, error)
+}
+
+// Handler handles invocations. It is safe for concurrent use.
+type Handler struct {
+	verifier  Verifier
+	bridge    Bridge
+	knowledge Knowledge
+	logger    *slog.Logger
+	maxBytes  int
+}
+
+// New returns a handler; maxBytes is the size over which a documentation answer is refused.
+func New(verifier Verifier, b Bridge, knowledge Knowledge, logger *slog.Logger, maxBytes int) *Handler {
+	return &Handler{verifier, b, knowledge, logger, maxBytes}
+}
+
+// Handle answers one tool call. It never returns an error.
+func (h *Handler) Handle(ctx context.Context, event json.RawMessage) (json.RawMessage, error) {
+	start := time.Now()
+	ctx, cancel := context.WithDeadline(ctx, cutoff(ctx, start))
+	defer cancel()
+
+	tool, answer, err := h.answer(ctx, event)
+	level, code := slog.LevelInfo, ""
+	if err != nil {
+		answer = refusal{Error: bridge.FailureOf(err)}
+		code = string(bridge.CodeOf(err))
+		if bridge.CodeOf(err) == bridge.Internal {
+			level = slog.LevelError
+		}
+	}
+	encoded, encodeErr := bridge.EncodeJSON(answer)
+	if encodeErr != nil {
+		return nil, fmt.Errorf("write answer of %s: %w", tool, encodeErr)
+	}
+	attrs := []slog.Attr{slog.String("tool", tool), slog.String("code", code),
+		slog.Int("bytes", len(encoded)), slog.Int64("duration_ms", time.Since(start).Milliseconds())}
+	if level == slog.LevelError { // internal errors are ours: their text holds no arguments
+		attrs = append(attrs, slog.String("error", err.Error()))
+	}
+	h.logger.LogAttrs(ctx, level, "tool call finished", attrs...)
+	return encoded, nil
+}
+
+type refusal struct {
+	OK    bool            `json:"ok"`
+	Error *bridge.Failure `json:"error"`
+}
+
+// cutoff is when the answer must be ready: after 28 s, or 2 s before Lambda's own deadline, or
+// halfway to it if less than 4 s are left.
+func cutoff(ctx context.Context, now time.Time) time.Time {
+	end := now.Add(longest)
+	if deadline, ok := ctx.Deadline(); ok {
+		left := deadline.Sub(now)
+		if before := now.Add(max(left-spare, left/2)); before.Before(end) {
+			end = before
+		}
+	}
+	return end
+}
+
+// answer runs the tool that the client context names. The tool's name is returned if there is one
+// of that name, "" otherwise.
+func (h *Handler) answer(ctx context.Context, event json.RawMessage) (string, any, error) {
+	name, token := fromContext(ctx)
+	if name == "" {
+		return "", nil, &bridge.Error{Op: "read client context", Code: bridge.Invalid, Err: errors.New(toolNameKey + " is missing"),
+			Hint: "invoke the bridge through a gateway target; a direct invocation must set the client context as the Gateway does"}
+	}
+	tool, err := bridge.FindTool(name)
+	if err != nil {
+		return "", nil, err
+	}
+	person, err := h.verifier.Verify(ctx, token)
+	if err != nil {
+		return name, nil, err
+	}
+	arguments, raw, err := Decode(tool, event)
+	if err != nil {
+		return name, nil, err
+	}
+	switch name {
+	case "list_accounts":
+		accounts, err := h.bridge.ListAccounts(ctx, person, arguments.Filter)
+		if err != nil {
+			return name, nil, err
+		}
+		return name, struct {
+			OK       bool             `json:"ok"`
+			Accounts []bridge.Account `json:"accounts"`
+		}{true, accounts}, nil
+	case "query":
+		answer, err := h.bridge.Query(ctx, person, arguments.query())
+		return name, answer, err
+	default:
+		result, err := h.knowledge.Call(ctx, name, raw)
+		if err != nil {
+			return name, nil, err
+		}
+		if len(result) > h.maxBytes {
+			return name, nil, &bridge.Error{Op: name, Code: bridge.Invalid, Err: fmt.Errorf("the answer has %d bytes, at most %d are passed on", len(result), h.maxBytes),
+				Hint: "ask for less: a smaller limit, max_length or list"}
+		}
+		return name, struct {
+			OK     bool            `json:"ok"`
+			Result json.RawMessage `json:"result"`
+		}{true, result}, nil
+	}
+}
+
+// arguments are those of all tools that the bridge answers itself.
+type arguments struct {
+	Filter    string          `json:"filter"`
+	Accounts  []string        `json:"accounts"`
+	Regions   []string        `json:"regions"`
+	Service   string          `json:"service"`
+	Operation string          `json:"operation"`
+	Params    json.RawMessage `json:"params"`
+	Select    string          `json:"select"`
+	GroupBy   string          `json:"group_by"`
+	Limit     *int            `json:"limit"`
+}
+
+func (a arguments) query() bridge.Query {
+	query := bridge.Query{Accounts: a.Accounts, Regions: a.Regions, Service: a.Service, Operation: a.Operation,
+		Select: strings.TrimSpace(a.Select), GroupBy: strings.TrimSpace(a.GroupBy)}
+	if string(a.Params) != "null" {
+		query.Params = a.Params
+	}
+	if a.Limit != nil {
+		query.Limit = *a.Limit
+		if query.Limit == 0 {
+			query.Limit = -1 // asked for, and refused with the others below 1
+		}
+	}
+	return query
+}
+
+// Decode reads the arguments of tool and checks them against its schema. raw is the event, compact.
+func Decode(tool bridge.Tool, event []byte) (a arguments, raw json.RawMessage, err error) {
+	refuse := func(hint, format string, args ...any) error {
+		return &bridge.Error{Op: "read arguments of " + tool.Name, Code: bridge.Invalid, Err: fmt.Errorf(format, args...), Hint: hint}
+	}
+	if len(event) > maxEvent {
+		return a, nil, refuse(`use "all" or "env:<environment>" instead of long lists`, "the arguments have %d bytes, at most %d are taken", len(event), maxEvent)
+	}
+	if len(bytes.TrimSpace(event)) == 0 {
+		event = []byte("{}")
+	}
+	if !json.Valid(event) {
+		return a, nil, refuse("send a JSON object", "the arguments are not JSON")
+	}
+	if depth := bridge.JSONDepth(event); depth > maxDepth {
+		return a, nil, refuse("no AWS operation takes parameters that deep", "the arguments are nested %d levels deep, at most %d are taken", depth, maxDepth)
+	}
+	var document any
+	if err := json.Unmarshal(event, &document); err != nil {
+		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
+	}
+	if err := tool.Check(document); err != nil {
+		return a, nil, err
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, event); err != nil {
+		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
+	}
+	if tool.Name != "query" && tool.Name != "list_accounts" {
+		return a, compact.Bytes(), nil
+	}
+	if err := json.Unmarshal(compact.Bytes(), &a); err != nil {
+		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
+	}
+	return a, compact.Bytes(), nil
+}
+
+// fromContext returns the tool's own name and the user token, "" for what isn't there.
+func fromContext(ctx context.Context) (tool, token string) {
+	lambda, ok := lambdacontext.FromContext(ctx)
+	if !ok {
+		return "", ""
+	}
+	custom := lambda.ClientContext.Custom
+	tool = custom[toolNameKey]
+	if _, name, ok := strings.Cut(tool, separator); ok {
+		tool = name
+	}
+	return tool, UserToken(custom[headersKey])
+}
+
+// UserToken returns the user token in headers, a JSON object of header values (a string or a list of
+// strings each); "" if there is none.
+func UserToken(headers string) string {
+	var object map[string]json.RawMessage
+	if json.Unmarshal([]byte(headers), &object) != nil {
+		return ""
+	}
+	token := ""
+	for name, raw := range object {
+		if !strings.EqualFold(name, UserTokenHeader) {
+			continue
+		}
+		var value string
+		var values []string
+		if json.Unmarshal(raw, &value) != nil && json.Unmarshal(raw, &values) == nil && len(values) == 1 {
+			value = values[0]
+		}
+		if token != "" && token != value {
+			return "" // two different persons: neither
+		}
+		token = value
+	}
+	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "bearer") {
+		token = rest
+	}
+	return strings.TrimSpace(token)
+}

@@ -1,0 +1,118 @@
+// Package rows turns AWS responses into rows with JMESPath, the language of aws --query.
+package rows
+
+import (
+	"fmt"
+	"strings"
+
+	jmespath "github.com/jmespath-community/go-jmespath"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+// Words are the values of group_by that are no JMESPath: the bridge knows them of every row.
+var words = map[string]bool{"account_id": true, "account_name": true, "environment": true, "region": true}
+
+// Shape is a compiled select and group_by. It is safe for concurrent use.
+type Shape struct {
+	selectRows, rows, key jmespath.JMESPath // nil for none
+}
+
+var _ bridge.Shaper = Compile
+
+// Compile returns the shape for an operation. An expression that does not compile is an invalid
+// error that shows where.
+func Compile(operation bridge.Operation, selectRows, groupBy string) (bridge.Shape, error) {
+	var shape Shape
+	var err error
+	if selectRows = strings.TrimSpace(selectRows); selectRows != "" {
+		if shape.selectRows, err = compile("select", selectRows); err != nil {
+			return nil, err
+		}
+	} else if operation.Rows != "" {
+		if shape.rows, err = jmespath.Compile(operation.Rows); err != nil {
+			return nil, fmt.Errorf("rows of %s: %w", operation, err)
+		}
+	}
+	if groupBy = strings.TrimSpace(groupBy); groupBy != "" && !words[groupBy] {
+		if shape.key, err = compile("group_by", groupBy); err != nil {
+			return nil, err
+		}
+	}
+	return shape, nil
+}
+
+func compile(argument, expression string) (jmespath.JMESPath, error) {
+	compiled, err := jmespath.Compile(expression)
+	if err != nil {
+		return nil, &bridge.Error{Op: "read query", Code: bridge.Invalid, Err: fmt.Errorf("%s is not valid JMESPath: %w", argument, err),
+			Hint: "write it as for aws --query, such as Reservations[].Instances[].InstanceId"}
+	}
+	return compiled, nil
+}
+
+// Rows returns the rows of document. With a select, its value is: a list, the rows; null, no row;
+// anything else, one row. Without, they are where the operation table says, or else the only list
+// in document, or else document as one row.
+func (s Shape) Rows(document any) ([]any, error) {
+	path := s.selectRows
+	if path == nil {
+		path = s.rows
+	}
+	if path == nil {
+		return only(document), nil
+	}
+	value, err := path.Search(document)
+	if err != nil {
+		return nil, &bridge.Error{Op: "select rows", Code: bridge.Invalid, Err: err, Hint: "the expression doesn't fit this response; leave select out to see it"}
+	}
+	switch value := value.(type) {
+	case nil:
+		return nil, nil
+	case []any:
+		return value, nil
+	default:
+		return []any{value}, nil
+	}
+}
+
+// Key returns the value of group_by on row.
+func (s Shape) Key(row any) (any, error) {
+	key, err := s.key.Search(row)
+	if err != nil {
+		return nil, &bridge.Error{Op: "group rows", Code: bridge.Invalid, Err: err, Hint: "the expression doesn't fit the rows; leave group_by out to see them"}
+	}
+	return key, nil
+}
+
+// only returns the one list among document's members, or document as one row.
+func only(document any) []any {
+	object, ok := document.(map[string]any)
+	if !ok {
+		if list, ok := document.([]any); ok {
+			return list
+		}
+		return []any{document}
+	}
+	var found []any
+	lists, others := 0, 0
+	for name, value := range object {
+		switch value := value.(type) {
+		case []any:
+			found = value
+			lists++
+		default:
+			if name != "ResponseMetadata" {
+				others++
+			}
+		}
+	}
+	if lists == 1 {
+		return found
+	}
+	if lists == 0 && others == 0 {
+		return nil
+	}
+	delete(object, "ResponseMetadata")
+	return []any{object}
+}
