@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -210,6 +212,45 @@ func (a answer) text(t *testing.T) string {
 }
 
 const callQuery = `{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"bridge___query","arguments":{"service":"ec2"}}}`
+
+// The gateway, the Invoke API and a process on the Runtime API, with nothing between them faked.
+func TestCallReachesARealFunction(t *testing.T) {
+	t.Parallel()
+	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", bootstrap, "../lambdafront/internal/testfunction").CombinedOutput(); err != nil {
+		t.Fatalf("build the test function: %v\n%s", err, out)
+	}
+	store := issued.New()
+	role := issued.Credential{AccessKeyID: "ASIAROLE", SecretAccessKey: "secret", SessionToken: "token", PrincipalARN: "arn:aws:sts::111111111111:assumed-role/gateway/s"}
+	store.Add(role)
+	functions, err := lambdafront.Start(lambdafront.Config{
+		Account: "111111111111", Region: "us-east-1", Credentials: store,
+		Authorize: func(principal, function string) bool { return principal == role.PrincipalARN && function == bridgeARN },
+		Functions: []lambdafront.Function{{Name: "bridge", Bootstrap: bootstrap, Timeout: 20 * time.Second}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := functions.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	e := start(t, func(c *gateway.Config) {
+		c.LambdaURL = functions.URL
+		c.Role = func() (issued.Credential, error) { return role, nil }
+	})
+	var got struct {
+		Event  json.RawMessage   `json:"event"`
+		Custom map[string]string `json:"custom"`
+	}
+	if err := json.Unmarshal([]byte(e.post(t, callQuery, userHeader, "user.jwt").text(t)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if string(got.Event) != `{"service":"ec2"}` || got.Custom["bedrockAgentCoreToolName"] != "bridge___query" || got.Custom["bedrockAgentCorePropagatedHeaders"] != `{"`+userHeader+`":"user.jwt"}` {
+		t.Errorf("the function saw %+v", got)
+	}
+}
 
 func TestToolsListPages(t *testing.T) {
 	t.Parallel()

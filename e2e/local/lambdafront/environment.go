@@ -195,12 +195,12 @@ type environment struct {
 	function *function
 	name     string // of the log stream
 
-	life    sync.Mutex // held by start and end
+	life    sync.Mutex // held by start and end; guards ended
 	api     *loopback.Server
 	process *process.Process // nil until start
 	waiting chan struct{}    // gets a value when the runtime has come for the next event
 	events  chan *event
-	ended   chan struct{} // closed by end
+	ended   bool // by end
 
 	mu        sync.Mutex
 	current   *event
@@ -214,14 +214,13 @@ func newEnvironment(f *function) *environment {
 		name:     strings.ReplaceAll(newRequestID(), "-", ""),
 		waiting:  make(chan struct{}, 1),
 		events:   make(chan *event),
-		ended:    make(chan struct{}),
 	}
 }
 
 func (env *environment) start() error {
 	env.life.Lock()
 	defer env.life.Unlock()
-	if env.hasEnded() {
+	if env.ended {
 		return errors.New("the function is being taken down")
 	}
 	mux := http.NewServeMux()
@@ -351,24 +350,15 @@ func (env *environment) crashed(e *event) outcome {
 func (env *environment) end() {
 	env.life.Lock()
 	defer env.life.Unlock()
-	if env.hasEnded() {
+	if env.ended {
 		return
 	}
-	close(env.ended)
+	env.ended = true
 	if env.process != nil {
 		env.process.Stop(env.grace())
 	}
 	if env.api != nil {
 		_ = env.api.Close() // nobody is left to talk to it
-	}
-}
-
-func (env *environment) hasEnded() bool {
-	select {
-	case <-env.ended:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -398,7 +388,6 @@ func (env *environment) serveNext(w http.ResponseWriter, r *http.Request) {
 			h.Set("Lambda-Runtime-Client-Context", e.clientContext)
 		}
 		_, _ = w.Write(e.payload) // the process may be gone, which handle sees
-	case <-env.ended:
 	case <-r.Context().Done():
 	}
 }
@@ -478,10 +467,7 @@ func (env *environment) serveRegister(w http.ResponseWriter, r *http.Request) {
 }
 
 func (env *environment) serveExtensionNext(_ http.ResponseWriter, r *http.Request) {
-	select {
-	case <-env.ended:
-	case <-r.Context().Done():
-	}
+	<-r.Context().Done()
 }
 
 func accepted(w http.ResponseWriter) {
