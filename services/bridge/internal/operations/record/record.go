@@ -23,6 +23,8 @@ type Index struct {
 	Sources []Source `json:"sources"`
 	// TableSHA256 is the lower-case hex digest of table.bin.
 	TableSHA256 string `json:"table_sha256"`
+	// HandSHA256 is the digest of the hand-kept files gen/*.txt, one after the other by name.
+	HandSHA256 string `json:"hand_sha256"`
 	// Regions are all Regions of the partition "aws", sorted.
 	Regions []string `json:"regions"`
 	// Redact are the redaction rules that hold for every service; see package operations, redact.go.
