@@ -16,14 +16,16 @@ import (
 
 func (a *app) configureCommand() *cobra.Command {
 	var stack, dir, file string
+	var show bool
 	cmd := &cobra.Command{
 		Use:   "configure",
 		Short: "Write a profile, or show the one in use",
 		Long: `Writes a profile and makes it the current one. The settings come from the outputs of a Pulumi stack, from a
-file, or from flags; flags win. Without any of these it shows the settings that are in use.`,
+file, or from flags; flags win. With --show, or without any of these, it shows the settings that are in use.`,
 		Example: `  centralops configure --from-stack dev
   centralops configure --from-file build/local/profile.json
-  centralops configure --profile dev --qualifier canary`,
+  centralops configure --profile dev --qualifier canary
+  centralops configure --show`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := a.store()
 			if err != nil {
@@ -31,6 +33,8 @@ file, or from flags; flags win. Without any of these it shows the settings that 
 			}
 			var p profile.Profile
 			switch {
+			case show:
+				return a.showProfile()
 			case stack != "" && file != "":
 				return usage("centralops configure --help", "--from-stack and --from-file exclude each other")
 			case stack != "":
@@ -71,6 +75,7 @@ file, or from flags; flags win. Without any of these it shows the settings that 
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&show, "show", false, "show the settings in use and write nothing")
 	cmd.Flags().StringVar(&stack, "from-stack", "", "take the settings from the outputs of this Pulumi `stack`")
 	cmd.Flags().StringVar(&dir, "pulumi-dir", ".", "`folder` of the Pulumi project")
 	cmd.Flags().StringVar(&file, "from-file", "", "take the settings from this profile `file`")

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -34,6 +36,8 @@ type deployment struct {
 	// answer writes the answer to an invocation; the default streams the frames of oneTable.
 	answer http.HandlerFunc
 
+	challenges map[string]string // code_challenge and redirect_uri by code
+
 	bridge bridge // behind the Gateway
 
 	// What doctor finds broken.
@@ -62,11 +66,12 @@ func newDeployment(t *testing.T) *deployment {
 	t.Helper()
 	d := &deployment{t: t, password: "correct horse", tokenLife: time.Hour,
 		tokens: map[string]time.Time{}, refresh: map[string]bool{},
-		keyID: "key1", tokenClient: testClient, groups: []string{"ops", "auditors"}, awsTools: awsMCPNeeds}
+		challenges: map[string]string{}, keyID: "key1", tokenClient: testClient, groups: []string{"ops", "auditors"}, awsTools: awsMCPNeeds}
 	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, oneTable...) }
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{$}", d.cognito)
 	mux.HandleFunc("POST /runtimes/{arn}/invocations", d.invoke)
+	mux.HandleFunc("POST /oauth2/token", d.tokenEndpoint)
 	mux.HandleFunc("POST /mcp", d.mcp)
 	mux.HandleFunc("POST /aws-mcp", d.awsMCP)
 	mux.HandleFunc("GET /{pool}/.well-known/openid-configuration", func(w http.ResponseWriter, r *http.Request) {
@@ -90,7 +95,7 @@ func newDeployment(t *testing.T) *deployment {
 func (d *deployment) profile() string {
 	d.t.Helper()
 	raw, err := json.Marshal(map[string]string{
-		"name": "local", "region": "us-east-1", "user_pool_id": testPool, "client_id": testClient, "cognito_endpoint": d.server.URL,
+		"name": "local", "region": "us-east-1", "hosted_ui": d.server.URL, "user_pool_id": testPool, "client_id": testClient, "cognito_endpoint": d.server.URL,
 		"runtime_url": d.server.URL, "runtime_arn": testARN, "gateway_url": d.server.URL + "/mcp", "mcp_endpoint": d.server.URL + "/aws-mcp",
 		"discovery_url": d.server.URL + "/" + testPool + "/.well-known/openid-configuration",
 	})
@@ -311,4 +316,54 @@ var oneTable = []string{
 var complete = []string{
 	`{"type":"text","text":"Yes."}`,
 	`{"type":"done","coverage":{"targets":1,"answered":1,"denied":0,"failed":0,"skipped":0},"receipts":[],"usage":{},"turns":1,"tool_calls":1,"session_id":"centralops-00000000000000000000000000000000"}`,
+}
+
+// visit is what a browser does with the address of the pool's sign-in page: it signs in and comes back
+// with a code. It returns what the page says in the end.
+func (d *deployment) visit(address string) string {
+	d.t.Helper()
+	page, err := url.Parse(address)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	query := page.Query()
+	if page.Path != "/oauth2/authorize" || query.Get("response_type") != "code" || query.Get("client_id") != testClient || query.Get("code_challenge_method") != "S256" {
+		d.t.Errorf("the pool would refuse %s", address)
+	}
+	d.mu.Lock()
+	d.challenges["code1"] = query.Get("code_challenge") + " " + query.Get("redirect_uri")
+	d.mu.Unlock()
+	get := func(values url.Values) (int, string) {
+		resp, err := http.Get(query.Get("redirect_uri") + "?" + values.Encode())
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		raw, err := io.ReadAll(resp.Body)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return resp.StatusCode, string(raw)
+	}
+	if status, _ := get(url.Values{"code": {"stolen"}, "state": {"guessed"}}); status != http.StatusNotFound {
+		d.t.Errorf("a return with another state was answered with %d", status)
+	}
+	_, text := get(url.Values{"code": {"code1"}, "state": {query.Get("state")}})
+	return text
+}
+
+// tokenEndpoint trades a code for tokens, once, to whoever knows what the challenge is a hash of.
+func (d *deployment) tokenEndpoint(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sum := sha256.Sum256([]byte(r.FormValue("code_verifier")))
+	got := base64.RawURLEncoding.EncodeToString(sum[:]) + " " + r.FormValue("redirect_uri")
+	if want, ok := d.challenges[r.FormValue("code")]; !ok || got != want || r.FormValue("grant_type") != "authorization_code" || r.FormValue("client_id") != testClient {
+		w.WriteHeader(http.StatusBadRequest)
+		writeJSON(w, map[string]string{"error": "invalid_grant"})
+		return
+	}
+	delete(d.challenges, r.FormValue("code"))
+	tokens := d.signedIn()["AuthenticationResult"].(map[string]any)
+	writeJSON(w, map[string]any{"access_token": tokens["AccessToken"], "refresh_token": tokens["RefreshToken"], "expires_in": tokens["ExpiresIn"]})
 }

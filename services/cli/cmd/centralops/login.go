@@ -2,33 +2,50 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	goruntime "runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/markdown"
+	"github.com/central-ops/central-ops/services/cli/internal/profile"
 	"github.com/central-ops/central-ops/services/cli/internal/terminal"
 )
 
 func (a *app) loginCommand() *cobra.Command {
 	var username string
-	var passwordStdin bool
+	var passwordStdin, browser, noOpen bool
+	var port int
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "login",
 		Short: "Sign in",
 		Long: `Signs in to the user pool of the profile and keeps the tokens in your configuration folder, readable by you
 alone. Asks for user name and password, for a new password if yours is temporary, and for a code if
-your sign-in has a second factor. A password is never taken from an argument.`,
+your sign-in has a second factor. A password is never taken from an argument.
+
+With --browser you sign in at the user pool's own pages instead, also through your company's identity provider.
+The app client must allow the address http://localhost:<port>/callback.`,
 		Example: `  centralops login --username alice
+  centralops login --browser
   pass show central-ops | centralops login --username alice --password-stdin`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p, store, err := a.profile("user_pool_id", "client_id", "cognito_endpoint")
 			if err != nil {
 				return err
+			}
+			if browser {
+				ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+				defer cancel()
+				return a.loginWithBrowser(ctx, port, noOpen)
 			}
 			person := &person{in: a.stdin, out: a.stderr}
 			if username = first(username, a.getenv("CENTRALOPS_USERNAME")); username == "" {
@@ -44,16 +61,58 @@ your sign-in has a second factor. A password is never taken from an argument.`,
 			if err != nil {
 				return err
 			}
-			if err := store.SaveTokens(p.Name, tokens); err != nil {
-				return err
-			}
-			fmt.Fprintf(a.stderr, "Signed in to %s as %s.\n", p.Name, tokens.Username)
-			return nil
+			return a.keep(store, p, tokens)
 		},
 	}
+	cmd.Flags().BoolVar(&browser, "browser", false, "sign in with a browser")
+	cmd.Flags().BoolVar(&noOpen, "no-open", false, "with --browser: only print the address, do not open it")
+	cmd.Flags().IntVar(&port, "callback-port", 8400, "with --browser: `port` that the browser comes back to")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "with --browser: give up after this `time`")
 	cmd.Flags().StringVarP(&username, "username", "u", "", "sign in as this `user`")
 	cmd.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the password from standard input")
 	return cmd
+}
+
+func (a *app) loginWithBrowser(ctx context.Context, port int, noOpen bool) error {
+	p, store, err := a.profile("user_pool_id", "client_id", "cognito_endpoint", "hosted_ui")
+	if err != nil {
+		return err
+	}
+	tokens, err := pool(p).SignInWithBrowser(ctx, p.HostedUI, port, func(address string) {
+		fmt.Fprintf(a.stderr, "Sign in at this address:\n\n%s\n\n", address)
+		if !noOpen {
+			openBrowser(address)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return a.keep(store, p, tokens)
+}
+
+// openBrowser opens an address in the person's browser. Where there is none, the address that was
+// printed does.
+func openBrowser(address string) {
+	opener := []string{"xdg-open"}
+	switch goruntime.GOOS {
+	case "darwin":
+		opener = []string{"open"}
+	case "windows":
+		opener = []string{"rundll32", "url.dll,FileProtocolHandler"}
+	}
+	cmd := exec.Command(opener[0], append(opener[1:], address)...)
+	if cmd.Start() == nil {
+		go cmd.Wait() // so that it does not stay behind as a zombie
+	}
+}
+
+// keep stores the tokens of a sign-in.
+func (a *app) keep(store profile.Store, p profile.Profile, tokens centralops.Tokens) error {
+	if err := store.SaveTokens(p.Name, tokens); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "Signed in to %s as %s.\n", p.Name, markdown.CleanLine(tokens.Username))
+	return nil
 }
 
 func (a *app) logoutCommand() *cobra.Command {

@@ -90,3 +90,24 @@ func TestTokensThatAreNotSent(t *testing.T) {
 		t.Errorf("the Runtime was asked: %+v", d.asked())
 	}
 }
+
+func TestLoginWithBrowser(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile())
+	s := c.start(250, "login", "--browser", "--no-open", "--callback-port", "0")
+	s.wait("Sign in at this address:")
+	s.wait("state=") // the last parameter in alphabetical order
+	s.wait("\n")
+	_, rest, _ := strings.Cut(s.all.String(), "http")
+	address, _, _ := strings.Cut("http"+rest, "\r")
+	if page := d.visit(address); !strings.HasPrefix(page, "You are signed in.") {
+		t.Errorf("the browser shows %q", page)
+	}
+	if status, text := s.end(); status != 0 || !strings.Contains(text, "Signed in to local as alice.") {
+		t.Fatalf("status %d: %s", status, text)
+	}
+	if got := c.run("whoami"); got.status != 0 {
+		t.Errorf("whoami after a sign-in with a browser: %+v", got)
+	}
+}

@@ -61,11 +61,27 @@ which did not and why, and as whom they were asked.`,
 	}
 	root.AddCommand(a.askCommand(), a.chatCommand(), a.accountsCommand(), a.whoamiCommand(), a.doctorCommand(), a.loginCommand(), a.logoutCommand(),
 		a.configureCommand(), settingsTopic())
+	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfile); err != nil {
+		panic(err) // there is no flag profile: a bug
+	}
 	a.strict(root)
 	for _, command := range root.Commands() {
 		a.strict(command)
 	}
 	return root
+}
+
+// completeProfile lists the profiles for a shell.
+func (a *app) completeProfile(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	store, err := a.store()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	names, err := store.Names()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 // strict makes wrong arguments of the command a usage error that names its help.

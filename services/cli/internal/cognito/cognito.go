@@ -48,16 +48,19 @@ type Person interface {
 	Code(from string) (string, error)
 }
 
+// authenticated is a sign-in that succeeded.
+type authenticated struct {
+	AccessToken  string
+	RefreshToken string
+	ExpiresIn    int // seconds
+}
+
 // result is what the API answers.
 type result struct {
-	AuthenticationResult *struct {
-		AccessToken  string
-		RefreshToken string
-		ExpiresIn    int // seconds
-	}
-	ChallengeName       string
-	ChallengeParameters map[string]string
-	Session             string
+	AuthenticationResult *authenticated
+	ChallengeName        string
+	ChallengeParameters  map[string]string
+	Session              string
 }
 
 // codeChallenges are the challenges that a one-time code answers: the response's member, and where
