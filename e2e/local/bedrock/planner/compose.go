@@ -27,6 +27,7 @@ const understood = `I understand questions like these:
 - S3 buckets, Lambda functions, RDS databases, IAM roles, VPCs ... in Production, in the staging environment, in all accounts
 - Which security groups are open to the world?
 - Which account has an instance named web-1? Which accounts have no databases? Which account has the most functions?
+- How many instances are there by type, in all accounts?
 - Which accounts may I query?
 - And in staging? What about eu-west-1? (after another question)
 - Documentation: how do I rotate access keys?
@@ -208,7 +209,16 @@ func composeResources(q Question, k kind, e envelope) string {
 	if len(accounts) > 1 && total > 0 {
 		b.WriteString("\n" + perAccount(accounts, many) + "\n")
 	}
-	if rows := resourceRows(e.Results, fields, q.Verb == Count); len(rows) > 0 {
+	if len(e.Groups) > 0 {
+		var rows [][]string
+		for _, g := range e.Groups {
+			rows = append(rows, []string{cell(g.Key), fmt.Sprint(g.Count), fmt.Sprint(len(g.Accounts))})
+		}
+		b.WriteString("\n" + table([]string{"by " + strings.ReplaceAll(q.Group, "_", " "), "count", "accounts"}, rows) + "\n")
+	} else if q.Group != "" && k.groupBy(q.Group) == "" {
+		fmt.Fprintf(&b, "\nI can't count %s by %s, so they are not grouped.\n", k.many, strings.ReplaceAll(q.Group, "_", " "))
+	}
+	if rows := resourceRows(e.Results, fields, q.Verb == Count || len(e.Groups) > 0); len(rows) > 0 {
 		header := []string{"account", "account id", "Region"}
 		for _, f := range fields {
 			header = append(header, f.title)

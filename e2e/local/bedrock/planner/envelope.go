@@ -12,6 +12,7 @@ type envelope struct {
 	Error     *failure `json:"error"`
 	Coverage  coverage `json:"coverage"`
 	Results   []target `json:"results"`
+	Groups    []group  `json:"groups"`
 	Truncated bool     `json:"truncated"`
 	Notes     []string `json:"notes"`
 
@@ -31,6 +32,13 @@ type coverage struct {
 	Denied   int `json:"denied"`
 	Failed   int `json:"failed"`
 	Skipped  int `json:"skipped"`
+}
+
+// group counts rows with one key.
+type group struct {
+	Key      any      `json:"key"`
+	Count    int      `json:"count"`
+	Accounts []string `json:"accounts"`
 }
 
 // target is the outcome of one account in one Region.

@@ -201,6 +201,25 @@ func (k kind) selection(f Filter, regions []string) string {
 	return b.String()
 }
 
+// groupBy is what the bridge is to count by: word itself if it is something of the target or a field of k's rows, else "".
+func (k kind) groupBy(word string) string {
+	switch word {
+	case "account_name", "environment":
+		return word
+	case "region":
+		if k.byRegion != "" { // the resource's own Region, where targets have none
+			return "home"
+		}
+		return word
+	}
+	for _, f := range k.fields {
+		if f.key == word {
+			return word
+		}
+	}
+	return ""
+}
+
 // params are the arguments of the operation that narrow the list in AWS.
 func (k kind) params(f Filter) map[string]any {
 	var filters []any

@@ -91,6 +91,7 @@ func parseResources(text string) Question {
 		q.Kinds = []string{"sg"}
 	}
 	q.Filter.Open = open
+	q.Group = s.group()
 	if q.Filter.Name == "" {
 		q.Filter.Name = s.nameAfterKind()
 	}
@@ -111,7 +112,7 @@ func parseResources(text string) Question {
 		return q
 	}
 	q.Intent = Fragment
-	if len(q.Scope) == 0 && len(q.Regions) == 0 && q.Filter == (Filter{}) && (q.Verb == List || len(q.Unread) > 0) {
+	if len(q.Scope) == 0 && len(q.Regions) == 0 && q.Filter == (Filter{}) && q.Group == "" && (q.Verb == List || len(q.Unread) > 0) {
 		q.Intent = Unknown
 	}
 	return q
@@ -145,6 +146,9 @@ func Merge(before, q Question) Question {
 		}
 		if q.Verb != List {
 			merged.Verb = q.Verb
+		}
+		if q.Group != "" {
+			merged.Group = q.Group
 		}
 		merged.Filter = mergeFilter(before.Filter, q.Filter)
 		return merged
@@ -466,6 +470,34 @@ func (s *sentence) nameAfterKind() string {
 		if w.quoted || resourceNameLike.MatchString(w.low) {
 			s.mark(i, 1)
 			return w.text
+		}
+	}
+	return ""
+}
+
+// groupWords are the words for what one can count by, and the field that each means.
+var groupWords = map[string]string{
+	"type": "type", "class": "type", "size": "type", "runtime": "type", "engine": "engine", "state": "state", "status": "state",
+	"region": "region", "account": "account_name", "environment": "environment", "env": "environment", "vpc": "vpc",
+}
+
+// group reads "by type", "per account" and "for each Region".
+func (s *sentence) group() string {
+	for i := range s.words {
+		for _, phrase := range []string{"grouped by", "broken down by", "by", "per", "for each"} {
+			n := len(strings.Fields(phrase))
+			if !s.at(i, phrase) {
+				continue
+			}
+			for skip := range 2 { // "by instance type"
+				low := s.low(i + n + skip)
+				for _, word := range []string{low, strings.TrimSuffix(low, "s")} {
+					if field, ok := groupWords[word]; ok {
+						s.mark(i, n+skip+1)
+						return field
+					}
+				}
+			}
 		}
 	}
 	return ""

@@ -36,6 +36,10 @@ func unread(words ...string) func(*planner.Question) {
 	return func(q *planner.Question) { q.Unread = words }
 }
 
+func group(field string) func(*planner.Question) {
+	return func(q *planner.Question) { q.Group = field }
+}
+
 func cue(q *planner.Question) { q.Cue = true }
 
 var (
@@ -116,6 +120,11 @@ func TestParse(t *testing.T) {
 		"instances with web in the name":                              resources("ec2", filter(planner.Filter{Name: "*web*"})),
 		"is there an instance named 'web-1' in Production, us-east-1": resources("ec2", regions("us-east-1"), scope(planner.Selector{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}}), filter(planner.Filter{Name: "web-1"})),
 		"list instances launched yesterday in prod":                   resources("ec2", scope(prod), unread("launched", "yesterday")),
+
+		"how many instances by type in prod?":               resources("ec2", verb(planner.Count), scope(prod), group("type")),
+		"number of instances per account in all accounts":   resources("ec2", verb(planner.Count), scope(all), group("account_name")),
+		"buckets by region":                                 resources("s3", group("region")),
+		"count instances by instance type for each account": resources("ec2", verb(planner.Count), group("type"), scope(all)),
 
 		// Accounts themselves.
 		"list accounts":                     {Intent: planner.Accounts, Verb: planner.List},

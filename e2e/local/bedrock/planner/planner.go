@@ -153,6 +153,9 @@ func inputs(q Question) []any {
 		if regions := regionsFor(k, q); len(regions) > 0 {
 			input["regions"] = regions
 		}
+		if group := k.groupBy(q.Group); group != "" {
+			input["group_by"] = group
+		}
 		if params := k.params(q.Filter); params != nil {
 			input["params"] = params
 		}

@@ -70,6 +70,9 @@ func TestPlan(t *testing.T) {
 			"select": "Vpcs[]|[].{id:VpcId,name:Tags[?Key=='Name']|[0].Value,cidr:CidrBlock,default:IsDefault}"}},
 		"an operation goes to the bridge even if it writes": {[]string{"run ec2:TerminateInstances in prod"}, "bridge___query", map[string]any{
 			"accounts": []string{"env:prod"}, "service": "ec2", "operation": "TerminateInstances"}},
+		"groups": {[]string{"how many databases are there by engine?"}, "bridge___query", map[string]any{
+			"accounts": []string{"all"}, "service": "rds", "operation": "DescribeDBInstances", "group_by": "engine",
+			"select": "DBInstances[]|[].{name:DBInstanceIdentifier,engine:Engine,type:DBInstanceClass,state:DBInstanceStatus}"}},
 		"accounts":      {[]string{"which accounts may I query?"}, "bridge___list_accounts", map[string]any{}},
 		"documentation": {[]string{"documentation: Lambda timeout"}, "bridge___search_documentation", map[string]any{"search_phrase": "Lambda timeout", "limit": 5}},
 	} {
@@ -247,6 +250,9 @@ func TestOtherAnswers(t *testing.T) {
 		{"which security groups are open to the world in prod", `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[{"account_id":"2","region":"us-east-1","status":"ok","count":1,` +
 			`"data":[{"id":"sg-1","name":"web","vpc":"v","open":[{"protocol":"tcp","from":22,"to":22},{"protocol":"-1","from":null,"to":null},{"protocol":"tcp","from":80,"to":90}]}]}]}`, 1,
 			[]string{"1 security group open to the world", "tcp 22, all traffic, tcp 80-90"}},
+		{"how many instances by type in prod?", `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[{"account_id":"2","region":"r","status":"ok","count":3,"data":[{"id":"i-1"}]}],` +
+			`"groups":[{"key":"t3.micro","count":2,"accounts":["2"]},{"key":null,"count":1,"accounts":["2"]}]}`, 1, []string{"| by type | count | accounts |", "| t3.micro | 2 | 1 |"}},
+		{"how many roles by engine?", `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[]}`, 1, []string{"can't count IAM roles by engine"}},
 		{"stop instance i-0123456789abcdef0", "", 0, []string{"only reads"}},
 		{"sing a song", "", 0, []string{"don't understand", "List EC2 instances"}},
 		{"help", "", 0, []string{"Which security groups are open to the world?"}},

@@ -39,6 +39,7 @@ type Question struct {
 	Scope   []Selector // empty: no account was named
 	Regions []string   // empty: none was named; "all" alone: every one
 	Filter  Filter
+	Group   string // what to count by: a field of the rows or of the targets; "" for no groups
 
 	Search    string          // Documentation: what to look for; ReadPage: the URL; Accounts: the filter
 	Service   string          // Operation
