@@ -86,7 +86,7 @@ func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.
 	if sdk.Region == "" {
 		return nil, errors.New("AWS_REGION: is required: Bedrock is called in it")
 	}
-	model := converse.New(bedrockruntime.NewFromConfig(sdk), converse.Config{
+	model := converse.New(bedrockruntime.NewFromConfig(sdk, converse.SteadyBodies), converse.Config{
 		ModelID: settings.ModelID, GuardrailID: settings.GuardrailID, GuardrailVersion: settings.GuardrailVersion,
 	})
 
@@ -134,7 +134,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		ReadHeaderTimeout: 10 * time.Second,
 		// No ReadTimeout: it would go on while a question is answered and then cancel it. The handler
 		// bounds the reading of the body itself.
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout: 2 * time.Minute,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

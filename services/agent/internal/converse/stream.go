@@ -41,16 +41,18 @@ func (m *Model) stream(ctx context.Context, input *bedrockruntime.ConverseInput,
 	for event := range stream.Events() {
 		reader.read(event)
 	}
+	if reader.stopped {
+		// The message is whole. An error after its end, as when the connection breaks before the last
+		// bytes, could cost no more than the usage figures.
+		return reader.turn(), nil
+	}
 	if err := stream.Err(); err != nil {
 		return reader.turn(), err
 	}
 	if err := ctx.Err(); err != nil {
 		return reader.turn(), err
 	}
-	if !reader.stopped {
-		return reader.turn(), errIncomplete
-	}
-	return reader.turn(), nil
+	return reader.turn(), errIncomplete
 }
 
 // streamReader puts a message together from its events. Blocks are keyed by contentBlockIndex, which
