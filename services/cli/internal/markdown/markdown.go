@@ -19,6 +19,7 @@ import (
 	"github.com/yuin/goldmark/extension"
 	extast "github.com/yuin/goldmark/extension/ast"
 	"github.com/yuin/goldmark/text"
+	"github.com/yuin/goldmark/util"
 )
 
 // Clean returns s without control characters other than line feed and tab, and without the
@@ -137,7 +138,7 @@ func (r *renderer) inline(n ast.Node) string {
 	for child := n.FirstChild(); child != nil; child = child.NextSibling() {
 		switch child := child.(type) {
 		case *ast.Text:
-			out.Write(child.Value(r.src))
+			out.WriteString(r.literal(child))
 			if child.HardLineBreak() {
 				out.WriteString("\n")
 			} else if child.SoftLineBreak() {
@@ -146,7 +147,13 @@ func (r *renderer) inline(n ast.Node) string {
 		case *ast.String:
 			out.Write(child.Value)
 		case *ast.CodeSpan:
-			out.WriteString(r.paint(cyan, r.inline(child)))
+			var code strings.Builder
+			for part := child.FirstChild(); part != nil; part = part.NextSibling() {
+				if text, ok := part.(*ast.Text); ok {
+					code.Write(text.Value(r.src)) // in code, nothing stands for anything else
+				}
+			}
+			out.WriteString(r.paint(cyan, code.String()))
 		case *ast.Emphasis:
 			style := italic
 			if child.Level == 2 {
@@ -172,6 +179,14 @@ func (r *renderer) inline(n ast.Node) string {
 		}
 	}
 	return out.String()
+}
+
+// literal returns the text of n with escapes and entities resolved. They may stand for control
+// characters (&#27;), so it is cleaned again.
+func (r *renderer) literal(n *ast.Text) string {
+	value := util.UnescapePunctuations(n.Value(r.src))
+	value = util.ResolveEntityNames(util.ResolveNumericReferences(value))
+	return Clean(string(value))
 }
 
 // minCell is the width below which a column is not made narrower: 12 digits of an account id.
