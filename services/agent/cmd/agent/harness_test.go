@@ -171,10 +171,13 @@ func (b *box) stop() {
 	<-b.exited
 }
 
+// expiry is the same for all tokens, so that the same person's are equal.
+var expiry = time.Now().Add(time.Hour).Unix()
+
 // token is an unsigned access token for a subject.
 func token(subject string) string {
 	encode := base64.RawURLEncoding.EncodeToString
-	claims := fmt.Sprintf(`{"sub":%q,"username":%q,"token_use":"access","exp":%d}`, subject, subject, time.Now().Add(time.Hour).Unix())
+	claims := fmt.Sprintf(`{"sub":%q,"username":%q,"token_use":"access","exp":%d}`, subject, subject, expiry)
 	return encode([]byte(`{"alg":"RS256","kid":"k"}`)) + "." + encode([]byte(claims)) + "." + encode([]byte("signature"))
 }
 

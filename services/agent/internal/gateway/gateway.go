@@ -308,7 +308,7 @@ func (t *Toolbox) once(ctx context.Context, op, subject string, do func(context.
 		}
 	}
 	result := classify(err, seen, op, subject)
-	if attemptCtx.Err() != nil && ctx.Err() == nil {
+	if attemptCtx.Err() != nil && ctx.Err() == nil && !seen.tooLarge.Load() {
 		result = &failure{retry: true, err: &agent.Error{
 			Op: op, Subject: subject, Code: agent.CodeTimeout, Err: err,
 			Message: fmt.Sprintf("the Gateway gave no answer within %s", t.config.ToolTimeout),
@@ -318,7 +318,7 @@ func (t *Toolbox) once(ctx context.Context, op, subject string, do func(context.
 	if ctx.Err() != nil {
 		result = &failure{err: agent.AsError(ctx.Err())}
 	}
-	if session != nil && !seen.answered() {
+	if session != nil && !answered(err, seen) {
 		t.drop(session)
 	}
 	return result
@@ -388,9 +388,12 @@ type sighting struct {
 
 type sightingKey struct{}
 
-// answered reports whether the last request got a whole answer with status 200, so that the connection
-// is in order whatever the answer said.
-func (s *sighting) answered() bool { return s.status.Load() == http.StatusOK && !s.tooLarge.Load() }
+// answered reports whether the Gateway answered with a JSON-RPC error, which leaves the connection in
+// order. After anything else the SDK's client may have given it up.
+func answered(err error, seen *sighting) bool {
+	var rpc *jsonrpc.Error
+	return seen.status.Load() == http.StatusOK && errors.As(err, &rpc)
+}
 
 // transport adds the credentials to each request and notes what came back.
 type transport struct {
@@ -461,8 +464,8 @@ func classify(err error, seen *sighting, op, subject string) *failure {
 		return result
 	}
 	var rpc *jsonrpc.Error
-	isRPC := errors.As(err, &rpc)
 	status := int(seen.status.Load())
+	isRPC := errors.As(err, &rpc) && status != 0 // without an answer it is the SDK's own
 	lost := seen.session.Load() &&
 		(status == http.StatusNotFound || status == http.StatusBadRequest && (!isRPC || strings.Contains(strings.ToLower(rpc.Message), "session")))
 
