@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// function is one Lambda execution environment: a bootstrap process and the Runtime API that it polls.
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+type function struct {
+	process *exec.Cmd
+	server  *http.Server
+	started time.Time
+	polled  chan time.Time // gets the time of the first poll, once
+	events  chan event
+
+	mu      sync.Mutex
+	waiting map[string]chan outcome // by request id
+	count   int
+}
+
+type event struct {
+	id            string
+	payload       []byte
+	clientContext string
+}
+
+type outcome struct {
+	payload []byte
+	at      time.Time
+	failed  bool
+}
+
+// startFunction starts the bootstrap with env and returns at once; firstPoll tells when it is up.
+func startFunction(bootstrap string, env []string) (*function, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	f := &function{polled: make(chan time.Time, 1), events: make(chan event), waiting: map[string]chan outcome{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", f.next)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", f.finish(false))
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", f.finish(true))
+	mux.HandleFunc("POST /2018-06-01/runtime/init/error", func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body) // what could not be read is missing from a message that is only shown
+		fmt.Fprintf(os.Stderr, "init error: %s\n", text)
+	})
+	f.server = &http.Server{Handler: mux}
+	go func() { _ = f.server.Serve(listener) }() // ends with Close
+
+	f.process = exec.Command(bootstrap)
+	f.process.Env = append([]string{
+		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
+		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
+		"_HANDLER=bootstrap", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
+	}, env...)
+	f.process.Stderr = io.Discard // audit and log lines are written and thrown away: their cost counts
+	f.process.Stdout = io.Discard
+	if os.Getenv("BENCH_LOG") != "" {
+		f.process.Stdout, f.process.Stderr = os.Stderr, os.Stderr
+	}
+	f.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	f.started = time.Now()
+	if err := f.process.Start(); err != nil {
+		return nil, errors.Join(err, f.server.Close())
+	}
+	return f, nil
+}
+
+func (f *function) next(w http.ResponseWriter, r *http.Request) {
+	select {
+	case f.polled <- time.Now():
+	default:
+	}
+	select {
+	case <-r.Context().Done():
+	case e := <-f.events:
+		header := w.Header()
+		header.Set("Lambda-Runtime-Aws-Request-Id", e.id)
+		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10))
+		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:111111111111:function:bench")
+		header.Set("Lambda-Runtime-Client-Context", e.clientContext)
+		header.Set("Content-Type", "application/json")
+		_, _ = w.Write(e.payload) // a process that went away is noticed by invoke's deadline
+	}
+}
+
+func (f *function) finish(failed bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		payload, err := io.ReadAll(r.Body)
+		at := time.Now()
+		f.mu.Lock()
+		done := f.waiting[r.PathValue("id")]
+		delete(f.waiting, r.PathValue("id"))
+		f.mu.Unlock()
+		w.WriteHeader(http.StatusAccepted)
+		if done != nil {
+			done <- outcome{payload: payload, at: at, failed: failed || err != nil}
+		}
+	}
+}
+
+// firstPoll waits for the process to ask for its first event and returns how long that took from its start.
+func (f *function) firstPoll(ctx context.Context) (time.Duration, error) {
+	select {
+	case at := <-f.polled:
+		return at.Sub(f.started), nil
+	case <-ctx.Done():
+		return 0, fmt.Errorf("no poll from the function: %w", ctx.Err())
+	}
+}
+
+// invoke sends one tool call, with the person's token where the Gateway would put it, and returns the answer and the
+// time from handing out the event until the answer was there.
+func (f *function) invoke(ctx context.Context, tool, token string, arguments any) ([]byte, time.Duration, error) {
+	payload, err := json.Marshal(arguments)
+	if err != nil {
+		return nil, 0, err
+	}
+	clientContext, err := json.Marshal(map[string]any{"custom": map[string]any{
+		"bedrockAgentCoreMessageVersion":    "1.0",
+		"bedrockAgentCoreToolName":          "bridge___" + tool,
+		"bedrockAgentCorePropagatedHeaders": map[string]string{"X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token": token},
+	}})
+	if err != nil {
+		return nil, 0, err
+	}
+	if size := base64.StdEncoding.EncodedLen(len(clientContext)); size > 3583 {
+		return nil, 0, fmt.Errorf("client context of %d bytes: Lambda takes 3583", size)
+	}
+	done := make(chan outcome, 1)
+	f.mu.Lock()
+	f.count++
+	id := "request-" + strconv.Itoa(f.count)
+	f.waiting[id] = done
+	f.mu.Unlock()
+
+	select {
+	case f.events <- event{id: id, payload: payload, clientContext: string(clientContext)}:
+	case <-ctx.Done():
+		return nil, 0, fmt.Errorf("the function does not poll: %w", ctx.Err())
+	}
+	began := time.Now()
+	select {
+	case o := <-done:
+		if o.failed || !bytes.HasPrefix(o.payload, []byte("{")) {
+			return nil, 0, fmt.Errorf("the function failed: %s", o.payload)
+		}
+		return o.payload, o.at.Sub(began), nil
+	case <-ctx.Done():
+		return nil, 0, fmt.Errorf("no answer from the function: %w", ctx.Err())
+	}
+}
+
+// peakMemory returns the largest resident set the process has had, in bytes.
+func (f *function) peakMemory() (int64, error) { return statusBytes(f.process.Process.Pid, "VmHWM") }
+
+// statusBytes reads a size from Linux's /proc/<pid>/status.
+func statusBytes(pid int, field string) (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, field+":"); ok {
+			kilobytes, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kilobytes << 10, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no %s", pid, field)
+}
+
+// stop kills the process and its children and waits for it.
+func (f *function) stop() {
+	_ = syscall.Kill(-f.process.Process.Pid, syscall.SIGKILL) // it may have ended by itself
+	_ = f.process.Wait()                                      // "signal: killed" is what was asked for
+	_ = f.server.Close()
+}
