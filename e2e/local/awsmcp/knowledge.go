@@ -56,7 +56,7 @@ var regions = [][2]string{
 func answerKnowledge(name string, raw json.RawMessage) (any, error) {
 	answer, err := knowledge(name, raw)
 	if err != nil {
-		return nil, fmt.Errorf("Invalid arguments of %s: %w", name, err) //nolint:staticcheck // the wire's wording
+		return nil, err
 	}
 	return map[string]any{"content": map[string]any{"result": answer}}, nil
 }

@@ -32,7 +32,7 @@ type pool struct {
 }
 
 func newPool(python, endpoint string, size int) *pool {
-	if size == 0 {
+	if size <= 0 {
 		size = defaultWorkers
 	}
 	p := &pool{python: python, endpoint: endpoint, slots: make(chan *worker, size)}

@@ -243,33 +243,6 @@ func TestScripted(t *testing.T) {
 	}
 }
 
-// TestBridgeScriptRuns holds the scripted mode to what Python makes of the same script.
-func TestBridgeScriptRuns(t *testing.T) {
-	t.Parallel()
-	b, caller, session := python(t)
-	got := b.run(caller, session, bridgeScript(t, describe))
-	var value struct {
-		Regions map[string]struct {
-			Document struct{ Reservations []any }
-			Calls    int
-			More     bool
-		}
-	}
-	if err := json.Unmarshal(got.ReturnValue, &value); err != nil {
-		t.Fatalf("%v: %+v", err, got)
-	}
-	counts := map[string]int{}
-	for region, answer := range value.Regions {
-		counts[region] = len(answer.Document.Reservations)
-		if answer.Calls != 1 || answer.More {
-			t.Errorf("%s: %d calls, more %t; want 1, false", region, answer.Calls, answer.More)
-		}
-	}
-	if diff := cmp.Diff(map[string]int{"us-east-1": 3, "eu-west-1": 2}, counts); diff != "" {
-		t.Errorf("reservations by Region mismatch (-want +got):\n%s", diff)
-	}
-}
-
 func TestTasks(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -102,6 +102,30 @@ sorted([t["Value"] for r in found["Reservations"] for i in r["Instances"] for t 
 		}
 	})
 
+	t.Run("the bridge's script, as in the scripted mode", func(t *testing.T) {
+		got := b.run(caller, session, bridgeScript(t, describe))
+		var value struct {
+			Regions map[string]struct {
+				Document struct{ Reservations []any }
+				Calls    int
+				More     bool
+			}
+		}
+		if err := json.Unmarshal(got.ReturnValue, &value); err != nil {
+			t.Fatalf("%v: %+v", err, got)
+		}
+		counts := map[string]int{}
+		for region, answer := range value.Regions {
+			counts[region] = len(answer.Document.Reservations)
+			if answer.Calls != 1 || answer.More {
+				t.Errorf("%s: %d calls, more %t; want 1, false", region, answer.Calls, answer.More)
+			}
+		}
+		if diff := cmp.Diff(map[string]int{"us-east-1": 3, "eu-west-1": 2}, counts); diff != "" {
+			t.Errorf("reservations by Region mismatch (-want +got):\n%s", diff)
+		}
+	})
+
 	t.Run("names in snake case", func(t *testing.T) {
 		got := b.run(caller, session, `await call_boto3(service_name="ec2", operation_name="describe_instances")`)
 		if want := "OperationNotFoundError: Operation 'describe_instances' not found for service 'ec2'"; got.Error != want {

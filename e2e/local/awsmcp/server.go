@@ -120,13 +120,12 @@ type Server struct {
 
 // session is an MCP session.
 type session struct {
-	id       string
-	owner    string // PrincipalID of the caller; "" when initialize was not signed
-	account  string
-	version  string // negotiated protocol version
-	used     time.Time
-	warm     bool // a script has run in it
-	requests int
+	id      string
+	owner   string // PrincipalID of the caller; "" when initialize was not signed
+	account string
+	version string // negotiated protocol version
+	used    time.Time
+	warm    bool // a script has run in it
 }
 
 // New returns a server for c. Close ends its Python processes.
@@ -163,7 +162,7 @@ func New(c Config) (*Server, error) {
 	if c.Answer != nil {
 		s.runner = scripted{answer: c.Answer}
 	} else {
-		s.runner = newPool(c.Python, c.Endpoint, max(c.Workers, 0))
+		s.runner = newPool(c.Python, c.Endpoint, c.Workers)
 	}
 	return s, nil
 }
@@ -446,7 +445,6 @@ func (s *Server) find(id, owner string) *session {
 		return nil
 	}
 	found.used = s.now()
-	found.requests++
 	return found
 }
 
@@ -497,7 +495,7 @@ func (s *Server) callTool(out *output, r *http.Request, c *call) {
 		}
 		result, err := answerKnowledge(c.tool, c.params.Arguments)
 		if err != nil {
-			out.fail(c, http.StatusOK, &rpcError{codeInvalidParams, err.Error()})
+			out.fail(c, http.StatusOK, &rpcError{codeInvalidParams, fmt.Sprintf("Invalid arguments of %s: %v", c.tool, err)})
 			return
 		}
 		out.tool(c, result)

@@ -16,6 +16,7 @@ import asyncio
 import builtins
 import datetime
 import io
+import itertools
 import json
 import os
 import sys
@@ -58,6 +59,7 @@ SESSION._credentials = CREDENTIALS
 CLIENTS = {}
 CLIENTS_LOCK = threading.Lock()
 OUT_LOCK = threading.Lock()
+NUMBERS = itertools.count(1)  # of call_boto3 in this process: calls of one script run at once
 
 
 def send(message):
@@ -108,17 +110,19 @@ class Run:
 
     def decide(self, decision):
         """Called from the reading thread."""
-        future = self.waiting.pop(decision["id"])
+        future = self.waiting.pop(decision["id"], None)
+        if future is None:  # of a script that ended before its calls did
+            return
         self.loop.call_soon_threadsafe(lambda: future.done() or future.set_result(decision))
 
     async def call_boto3(self, *, service_name, operation_name, region_name=None, params=None):
         region = region_name or self.request["region"]
         call = {"service": service_name, "operation": operation_name, "status": "error", "region": region}
         self.api_calls.append(call)
+        number = next(NUMBERS)
         client = await asyncio.to_thread(client_for, service_name, region)
         if operation_name not in client.meta.service_model.operation_names:
             raise OperationNotFoundError(f"Operation '{operation_name}' not found for service '{service_name}'")
-        number = len(self.api_calls)
         decided = self.loop.create_future()
         self.waiting[number] = decided
         params = dict(params or {})

@@ -68,7 +68,9 @@ type assumeRoleResult struct {
 	SecretAccessKey  string `xml:"Credentials>SecretAccessKey"`
 	SessionToken     string `xml:"Credentials>SessionToken"`
 	Expiration       string `xml:"Credentials>Expiration"`
-	PackedPolicySize *int   `xml:"PackedPolicySize,omitempty"`
+	PackedPolicySize *int   `xml:"PackedPolicySize,omitempty"` // kept for older clients
+	TokenSize        int    `xml:"SessionTokenSize"`
+	TokenUtilization int    `xml:"SessionTokenUtilization"` // what replaced PackedPolicySize
 	SourceIdentity   string `xml:"SourceIdentity,omitempty"`
 }
 
@@ -90,6 +92,7 @@ func (s *Server) assumeRole(r *http.Request, form url.Values, caller issued.Cred
 		AssumedRoleID: issuedTo.PrincipalID, ARN: sessionARN(roleARN, issuedTo.SessionName),
 		AccessKeyID: issuedTo.AccessKeyID, SecretAccessKey: issuedTo.SecretAccessKey, SessionToken: issuedTo.SessionToken,
 		Expiration: issuedTo.Expires.Format(time.RFC3339), SourceIdentity: issuedTo.SourceIdentity,
+		TokenSize: len(issuedTo.SessionToken), TokenUtilization: as.packedPercent,
 	}
 	if as.policy != "" || len(as.tags) > 0 {
 		result.PackedPolicySize = &as.packedPercent

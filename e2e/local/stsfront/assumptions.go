@@ -6,9 +6,9 @@ import "github.com/central-ops/central-ops/e2e/local/assumed"
 var Assumptions = []assumed.Row{
 	{
 		ID: "sts-packed-size", Where: "stsfront",
-		Assume: "session policy and tags together may take 2,048 bytes after DEFLATE compression",
+		Assume: "session policy and tags together may take 2,048 bytes after DEFLATE compression; SessionTokenUtilization is that share",
 		Source: "inferred: AWS documents a packed limit and a percentage, not the packing",
-		Check:  "assume the target role with the bridge's policy and longest tags; read PackedPolicySize",
+		Check:  "assume the target role with the bridge's policy and longest tags; read SessionTokenUtilization",
 	},
 	{
 		ID: "sts-denied-text", Where: "stsfront",

@@ -125,8 +125,8 @@ func TestAssumeRole(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("issued mismatch (-want +got):\n%s", diff)
 	}
-	if aws.ToString(out.SourceIdentity) != "olivia" || aws.ToInt32(out.PackedPolicySize) < 1 || aws.ToString(out.AssumedRoleUser.Arn) != want.PrincipalARN {
-		t.Errorf("answer: source identity %q, packed %d, %q", aws.ToString(out.SourceIdentity), aws.ToInt32(out.PackedPolicySize), aws.ToString(out.AssumedRoleUser.Arn))
+	if aws.ToString(out.SourceIdentity) != "olivia" || aws.ToInt32(out.SessionTokenUtilization) < 1 || aws.ToString(out.AssumedRoleUser.Arn) != want.PrincipalARN {
+		t.Errorf("answer: source identity %q, utilization %d, %q", aws.ToString(out.SourceIdentity), aws.ToInt32(out.SessionTokenUtilization), aws.ToString(out.AssumedRoleUser.Arn))
 	}
 
 	identity, err := w.client(got).GetCallerIdentity(t.Context(), nil)
