@@ -324,7 +324,21 @@ func (v *view) finish(answer centralops.Answer, err error) error {
 			fmt.Fprintf(v.app.stderr, "Session: %s\n", markdown.CleanLine(answer.SessionID))
 		}
 	}
-	return exit(answer.Exit())
+	return exit(v.exit(answer))
+}
+
+// exit returns the exit status of an answer. One for which tools were called in vain is no answer,
+// although the agent says so in good words.
+func (v *view) exit(answer centralops.Answer) int {
+	for _, c := range v.calls {
+		if c.result != nil && c.result.OK {
+			return answer.Exit()
+		}
+	}
+	if len(v.calls) > 0 {
+		return centralops.ExitFailed
+	}
+	return answer.Exit()
 }
 
 // finishJSON prints one JSON object, also for a failure: then it has the member error, and what had
@@ -343,7 +357,7 @@ func (v *view) finishJSON(answer centralops.Answer, err error) error {
 	if err != nil {
 		return err
 	}
-	return exit(answer.Exit())
+	return exit(v.exit(answer))
 }
 
 // failure returns err as JSON shows it.

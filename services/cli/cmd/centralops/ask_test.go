@@ -221,3 +221,21 @@ func TestAskWholeAnswer(t *testing.T) {
 		t.Errorf("ask mismatch (-want +got):\n%s", diff)
 	}
 }
+
+// The agent turns a tool that fails into words; the status still says that nobody was asked.
+func TestAskToolsInVain(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) {
+		stream(w, oneTable[1], `{"type":"tool_result","id":"t1","ok":false,"duration_ms":5}`, `{"type":"text","text":"That didn't work."}`,
+			`{"type":"done","coverage":{"targets":0,"answered":0,"denied":0,"failed":0,"skipped":0},"receipts":[],"session_id":"s"}`)
+	}
+	c := signedInCLI(t, d)
+	want := result{status: 1, stdout: "That didn't work.\n", stderr: "✗ query ec2:DescribeInstances in all, eu-west-1  failed  5 ms\nSession: s\n"}
+	if diff := cmp.Diff(want, c.run("ask", "x"), cmp.AllowUnexported(result{})); diff != "" {
+		t.Errorf("ask mismatch (-want +got):\n%s", diff)
+	}
+	if got := c.run("ask", "--json", "x"); got.status != 1 {
+		t.Errorf("ask --json: %+v", got)
+	}
+}
