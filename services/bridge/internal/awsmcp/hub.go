@@ -15,12 +15,12 @@ import (
 
 // Needed are the server's tools that the bridge calls, each with the arguments it sends at least.
 var Needed = map[string][]string{
-	runScript:                                  {"code"},
-	getTasks:                                   {"task_ids"},
-	ToolPrefix + "search_documentation":        {"search_phrase"},
-	ToolPrefix + "read_documentation":          {"requests"},
-	ToolPrefix + "retrieve_skill":              {"skill_name"},
-	ToolPrefix + "get_regional_availability":   {"regions", "resource_type"},
+	runScript:                                {"code"},
+	getTasks:                                 {"task_ids"},
+	ToolPrefix + "search_documentation":      {"search_phrase"},
+	ToolPrefix + "read_documentation":        {"requests"},
+	ToolPrefix + "retrieve_skill":            {"skill_name"},
+	ToolPrefix + "get_regional_availability": {"regions", "resource_type"},
 }
 
 // Hub calls what needs no member account, as the bridge's own role. It is safe for concurrent use.

@@ -77,9 +77,9 @@ const (
 var (
 	regionPattern = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$`)
 	rolePattern   = regexp.MustCompile(`^[\w+=,.@/-]{1,512}$`)
-	tablePattern  = regexp.MustCompile(`^[a-zA-Z0-9_.:/-]{3,1024}$`) // a name or an ARN
+	tablePattern  = regexp.MustCompile(`^[a-zA-Z0-9_.:/-]{3,1000}$`) // a name or an ARN
 	readPattern   = regexp.MustCompile(`^[a-zA-Z0-9-]+:[a-zA-Z0-9]+$`)
-	externalID    = regexp.MustCompile(`^[\w+=,.@:/-]{2,1224}$`)
+	externalID    = regexp.MustCompile(`^[\w+=,.@:/-]{2,612}[\w+=,.@:/-]{0,612}$`)
 )
 
 // SessionName is the role session name: the same for every account, person and invocation of an

@@ -120,7 +120,7 @@ func parse(text string) (*set, error) {
 		}
 		tree := (*internalast.Policy)(policy.AST())
 		if policy.Effect() == cedar.Permit {
-			parsed.permits = append(parsed.permits, tree)
+			parsed.permits = append(parsed.permits, conjuncts(tree))
 		} else {
 			parsed.forbids = append(parsed.forbids, tree)
 		}
@@ -129,6 +129,26 @@ func parse(text string) (*set, error) {
 		return nil, errors.New("access policy holds no policy")
 	}
 	return parsed, nil
+}
+
+// conjuncts returns policy with "when { a && b }" written as "when { a } when { b }". It means the
+// same, but lets partial evaluation see that b is false where a is not known.
+func conjuncts(policy *internalast.Policy) *internalast.Policy {
+	split := *policy
+	split.Conditions = nil
+	var add func(c internalast.ConditionType)
+	add = func(c internalast.ConditionType) {
+		if and, ok := c.Body.(internalast.NodeTypeAnd); ok && c.Condition == internalast.ConditionWhen {
+			add(internalast.ConditionType{Condition: c.Condition, Body: and.Left})
+			add(internalast.ConditionType{Condition: c.Condition, Body: and.Right})
+			return
+		}
+		split.Conditions = append(split.Conditions, c)
+	}
+	for _, c := range policy.Conditions {
+		add(c)
+	}
+	return &split
 }
 
 func (s *set) name(ids []cedar.PolicyID) string {
