@@ -29,7 +29,7 @@ type Config struct {
 
 	DefaultAccount string        // account of requests that name none; "" means 111111111111
 	Region         string        // AWS_DEFAULT_REGION of the process; "" means us-east-1
-	ReadyTimeout   time.Duration // 0 means 60 s: the first start compiles every Python file
+	ReadyTimeout   time.Duration // 0 means 2 min: the first start compiles every Python file
 	Log            io.Writer     // the process's standard error; nil drops it
 
 	// LoadManagedPolicies makes AWS's managed policies (SecurityAudit ...) known to IAM. It costs about a second
@@ -54,7 +54,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if c.Python == "" {
 		return nil, errors.New("start moto: invalid: no Python interpreter given")
 	}
-	ctx, cancel := context.WithTimeout(ctx, orDefault(c.ReadyTimeout, 60*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, orDefault(c.ReadyTimeout, 2*time.Minute))
 	defer cancel()
 
 	cmd := exec.Command(c.Python, "-I", "-c", program)
@@ -140,6 +140,8 @@ func environ(c Config) []string {
 		"AWS_DEFAULT_REGION=" + orDefault(c.Region, "us-east-1"),
 		"AWS_ACCESS_KEY_ID=moto", "AWS_SECRET_ACCESS_KEY=moto",
 		"AWS_EC2_METADATA_DISABLED=true",
+		// The thousands of public images would double the time in which sample accounts are made; nothing needs them.
+		"MOTO_EC2_LOAD_DEFAULT_AMIS=false",
 		"AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null",
 		"PATH=/usr/bin:/bin", "NO_PROXY=*",
 	}
