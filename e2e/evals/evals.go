@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -94,9 +95,35 @@ func Parse(data []byte) ([]Case, error) {
 	return cases, errors.Join(faults...)
 }
 
-// Asker asks a question in a session; e2e.Stack is one.
+// Asker asks questions in sessions; Runtime is one.
 type Asker interface {
+	// Ask asks a question. An answer that carries an error is no Go error.
 	Ask(ctx context.Context, token, session, prompt string) (e2e.Answer, error)
+	// Stop ends a session, so that a run doesn't use up the sessions that may be active at once.
+	Stop(ctx context.Context, token, session string) error
+}
+
+// Runtime asks at the Runtime of a stack.
+type Runtime struct{ e2e.Stack }
+
+// Stop ends a session by StopRuntimeSession. One that is not there is no error.
+func (r Runtime) Stop(ctx context.Context, token, session string) error {
+	address := strings.Replace(r.InvocationsURL(), "/invocations?", "/stopruntimesession?", 1)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
+	if err != nil {
+		return fmt.Errorf("stop session: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id", session)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("stop session: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusNotFound {
+		return fmt.Errorf("stop session: %s", response.Status)
+	}
+	return nil
 }
 
 // Result is how one case went.
@@ -135,9 +162,14 @@ func Run(ctx context.Context, asker Asker, tokens map[string]string, cases []Cas
 	return results, nil
 }
 
-func runCase(ctx context.Context, asker Asker, token string, c Case) Result {
-	result := Result{ID: c.ID, Question: c.Question, Faults: []string{}}
+func runCase(ctx context.Context, asker Asker, token string, c Case) (result Result) {
+	result = Result{ID: c.ID, Question: c.Question, Faults: []string{}}
 	session := newSession()
+	defer func() {
+		if err := asker.Stop(ctx, token, session); err != nil {
+			result.Faults = append(result.Faults, err.Error())
+		}
+	}()
 	for _, before := range c.Before {
 		if _, err := asker.Ask(ctx, token, session, before); err != nil {
 			result.Faults = append(result.Faults, fmt.Sprintf("question before (%s): %v", before, err))

@@ -3,6 +3,8 @@ package evals_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -27,6 +29,29 @@ func TestCases(t *testing.T) {
 		if len(evals.Check(c, e2e.Answer{Response: "", Turns: 1, Coverage: &e2e.Coverage{Targets: 9, Answered: 9}})) == 0 {
 			t.Errorf("%s: an empty answer passes", c.ID)
 		}
+	}
+}
+
+func TestRuntimeStop(t *testing.T) {
+	t.Parallel()
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/stopruntimesession") || r.Header.Get("Authorization") != "Bearer secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if r.Header.Get("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id") == "gone" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(front.Close)
+	runtime := evals.Runtime{Stack: e2e.Stack{RuntimeURL: front.URL, RuntimeARN: "arn:aws:bedrock-agentcore:us-east-1:111111111111:runtime/x"}}
+	for session, token := range map[string]string{"mine": "secret", "gone": "secret"} {
+		if err := runtime.Stop(t.Context(), token, session); err != nil {
+			t.Errorf("session %s: %v", session, err)
+		}
+	}
+	if err := runtime.Stop(t.Context(), "wrong", "mine"); err == nil {
+		t.Error("a refusal is no error")
 	}
 }
 
@@ -79,6 +104,7 @@ func TestCheck(t *testing.T) {
 type asker struct {
 	answers map[string]e2e.Answer
 	asked   []string // session, then question
+	stopped []string // sessions
 }
 
 func (a *asker) Ask(_ context.Context, token, session, prompt string) (e2e.Answer, error) {
@@ -93,6 +119,11 @@ func (a *asker) Ask(_ context.Context, token, session, prompt string) (e2e.Answe
 	return answer, nil
 }
 
+func (a *asker) Stop(_ context.Context, _, session string) error {
+	a.stopped = append(a.stopped, session)
+	return nil
+}
+
 func TestRun(t *testing.T) {
 	t.Parallel()
 	fake := &asker{answers: map[string]e2e.Answer{"first": {Response: "one"}, "then": {Response: "two", Turns: 2, ToolCalls: 1}}}
@@ -104,8 +135,14 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(fake.asked) != 6 {
+		t.Fatalf("asked %q, want three questions", fake.asked)
+	}
 	if fake.asked[0] != fake.asked[2] || fake.asked[0] == fake.asked[4] {
 		t.Errorf("a case has one session and not another's: %q", fake.asked)
+	}
+	if diff := cmp.Diff([]string{fake.asked[0], fake.asked[4]}, fake.stopped); diff != "" {
+		t.Errorf("stopped sessions mismatch (-asked +stopped):\n%s", diff)
 	}
 	summary := evals.Summarize(results)
 	summary.DurationMS = 0 // the clock's

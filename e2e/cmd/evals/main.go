@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	cases = slices.DeleteFunc(cases, func(c evals.Case) bool { return !filter.MatchString(c.ID) })
 
-	results, err := evals.Run(ctx, stack, tokens, cases)
+	results, err := evals.Run(ctx, evals.Runtime{Stack: stack}, tokens, cases)
 	if err != nil {
 		return fail(1, err)
 	}
