@@ -154,13 +154,17 @@ func writeAccounts(w io.Writer, states []accountState, style markdown.Style) err
 		_, err := fmt.Fprintln(w, "There is no account that you may query. The access policy decides by group: centralops whoami")
 		return err
 	}
-	rows := [][]string{{"ACCOUNT", "NAME", "ENVIRONMENT", "TARGET ROLE", "STATE"}}
+	rows := [][]string{{"ACCOUNT", "NAME", "ENVIRONMENT"}}
+	probed := states[0].State != ""
+	if probed {
+		rows[0] = append(rows[0], "TARGET ROLE", "STATE")
+	}
 	for _, s := range states {
-		state := first(s.State, "-")
-		if s.State != "" {
-			state = why(s.State, s.Error)
+		row := []string{s.ID, s.Name, s.Environment}
+		if probed {
+			row = append(row, first(roleName(s.RoleARN), "-"), why(s.State, s.Error))
 		}
-		rows = append(rows, []string{s.ID, s.Name, s.Environment, first(roleName(s.RoleARN), "-"), state})
+		rows = append(rows, row)
 	}
 	for _, row := range rows {
 		for i := range row {

@@ -456,7 +456,7 @@ func why(status string, err *centralops.Error) string {
 	if err == nil {
 		return status
 	}
-	return status + ": " + first(err.Message, string(err.Code))
+	return status + ": " + strings.TrimPrefix(first(err.Message, string(err.Code)), status+": ")
 }
 
 // roleName returns the name at the end of a role's ARN.

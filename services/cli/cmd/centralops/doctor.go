@@ -361,7 +361,7 @@ func (c *checkup) listTools(ctx context.Context) (string, error) {
 	if c.tools, c.pages, err = c.gateway.Tools(ctx); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d tools on %d pages", len(c.tools), c.pages), nil
+	return fmt.Sprintf("tools: %d, pages: %d", len(c.tools), c.pages), nil
 }
 
 // bridgeToolNames are the tools of the bridge, services/bridge/tools.json.
@@ -410,7 +410,7 @@ func (c *checkup) bridge(ctx context.Context) (string, error) {
 	if len(c.accounts) == 0 {
 		return "", warning{"it takes your token, but there is no account that you may query", "centralops whoami, and the access policy of the deployment"}
 	}
-	return fmt.Sprintf("takes your token; you may query %d accounts", len(c.accounts)), nil
+	return fmt.Sprintf("takes your token; accounts that you may query: %d", len(c.accounts)), nil
 }
 
 // roles reports each target role as a check of its own.
