@@ -207,7 +207,11 @@ func composeResources(q Question, k kind, e envelope) string {
 	b.WriteString(headline(q, k, many, accounts, total, partial || atLeast))
 	b.WriteString("\n")
 	if len(accounts) > 1 && total > 0 {
-		b.WriteString("\n" + perAccount(accounts, many) + "\n")
+		listed := accounts
+		if q.Verb == Which { // not those that were looked at in vain
+			listed = slices.DeleteFunc(slices.Clone(accounts), func(a tally) bool { return a.answered && a.count == 0 })
+		}
+		b.WriteString("\n" + perAccount(listed) + "\n")
 	}
 	if len(e.Groups) > 0 {
 		var rows [][]string
@@ -319,7 +323,7 @@ func tallyNames(accounts []tally) string {
 }
 
 // perAccount lists the counts.
-func perAccount(accounts []tally, many string) string {
+func perAccount(accounts []tally) string {
 	var lines []string
 	for _, a := range accounts {
 		count := fmt.Sprint(a.count)
