@@ -24,6 +24,7 @@ import (
 	"github.com/central-ops/central-ops/services/agent/internal/gateway"
 	"github.com/central-ops/central-ops/services/agent/internal/httpapi"
 	"github.com/central-ops/central-ops/services/agent/internal/identity"
+	"github.com/central-ops/central-ops/services/agent/internal/telemetry"
 	"github.com/central-ops/central-ops/services/agent/internal/workload"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -52,12 +53,17 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 		fmt.Fprintf(stderr, "agent: wrong configuration:\n%v\n", err)
 		return 2
 	}
-	log := slog.New(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: settings.LogLevel}))
-	service, err := build(ctx, settings, log)
+	log := slog.New(telemetry.Logs(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: settings.LogLevel})))
+	service, spans, err := build(ctx, settings, log)
 	if err != nil {
 		fmt.Fprintf(stderr, "agent: %v\n", err)
 		return 1
 	}
+	defer func() {
+		last, end := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer end()
+		_ = spans.Shutdown(last) // what cannot be sent now is lost
+	}()
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(settings.Port))
 	if err != nil {
 		fmt.Fprintf(stderr, "agent: listen on PORT: %v\n", err)
@@ -74,17 +80,23 @@ func run(ctx context.Context, getenv func(string) string, stdout, stderr io.Writ
 }
 
 // build wires the parts.
-func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.Handler, error) {
+func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.Handler, *telemetry.Telemetry, error) {
 	sdk, err := awsconfig.LoadDefaultConfig(ctx,
 		awsconfig.WithRegion(settings.Region),
 		awsconfig.WithLogger(logging.Nop{}), // the SDK's own lines may quote requests
 		awsconfig.WithRetryer(newRetryer),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("AWS configuration: %w", err)
+		return nil, nil, fmt.Errorf("AWS configuration: %w", err)
 	}
 	if sdk.Region == "" {
-		return nil, errors.New("AWS_REGION: is required: Bedrock is called in it")
+		return nil, nil, errors.New("AWS_REGION: is required: Bedrock is called in it")
+	}
+	spans, err := telemetry.New(ctx, telemetry.Config{
+		Endpoint: settings.TracesEndpoint, Version: version, ModelID: settings.ModelID, Region: sdk.Region, Credentials: sdk.Credentials,
+	})
+	if err != nil {
+		return nil, nil, err
 	}
 	model := converse.New(bedrockruntime.NewFromConfig(sdk, converse.SteadyBodies), converse.Config{
 		ModelID: settings.ModelID, GuardrailID: settings.GuardrailID, GuardrailVersion: settings.GuardrailVersion,
@@ -92,7 +104,7 @@ func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.
 
 	gatewayConfig := gateway.Config{
 		URL: settings.GatewayURL, ToolTimeout: settings.ToolTimeout, Version: version,
-		Transport: http.DefaultTransport.(*http.Transport).Clone(),
+		Transport: spans.Transport(http.DefaultTransport),
 	}
 	newAuthorizer := func() gateway.Authorizer { return gateway.UserToken{} }
 	if settings.GatewayAuth == config.AuthWorkload {
@@ -101,17 +113,18 @@ func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.
 			return workload.New(identityClient, settings.OAuthProviderName, settings.OAuthScopes)
 		}
 	}
-	newToolbox := func() agent.Toolbox { return gateway.New(gatewayConfig, newAuthorizer()) }
+	newToolbox := func() agent.Toolbox { return spans.Toolbox(gateway.New(gatewayConfig, newAuthorizer())) }
 
-	operator := agent.New(model, newToolbox, agent.Limits{
+	operator := agent.New(spans.Model(model), newToolbox, agent.Limits{
 		MaxTurns: settings.MaxTurns, MaxToolCalls: settings.MaxToolCalls,
 		MaxOutputTokens: settings.MaxOutputTokens, InvocationTimeout: settings.InvocationTimeout,
 	}, log)
 	verifier := identity.New(identity.Config{Issuer: settings.TokenIssuer, ClientIDs: settings.TokenClientIDs, JWKSURL: settings.TokenJWKSURL})
-	return httpapi.New(operator, verifier, httpapi.Config{
+	api := httpapi.New(operator, verifier, httpapi.Config{
 		Log:  log,
-		Cost: func(agent.Usage) (float64, bool) { return 0, false },
-	}), nil
+		Cost: func(usage agent.Usage) (float64, bool) { return agent.Cost(settings.ModelID, usage) },
+	})
+	return spans.Handler(api), spans, nil
 }
 
 // newRetryer retries refused requests with jittered back-off and slows down while Bedrock throttles.

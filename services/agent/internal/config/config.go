@@ -37,6 +37,7 @@ type Config struct {
 	TokenIssuer       string        // TOKEN_ISSUER: "" to leave verification to the Runtime
 	TokenClientIDs    []string      // TOKEN_CLIENT_IDS: separated by comma or space; empty for any
 	TokenJWKSURL      string        // TOKEN_JWKS_URL: default the issuer's /.well-known/jwks.json
+	TracesEndpoint    string        // OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, else OTEL_EXPORTER_OTLP_ENDPOINT; "" to record no traces
 	LogLevel          slog.Level    // LOG_LEVEL: debug, info (default), warn, error
 }
 
@@ -45,6 +46,7 @@ var Variables = []string{
 	"GATEWAY_URL", "GATEWAY_AUTH", "OAUTH_PROVIDER_NAME", "OAUTH_SCOPES", "AWS_REGION", "AWS_DEFAULT_REGION",
 	"MODEL_ID", "GUARDRAIL_ID", "GUARDRAIL_VERSION", "MAX_TURNS", "MAX_TOOL_CALLS", "MAX_OUTPUT_TOKENS",
 	"INVOCATION_TIMEOUT", "TOOL_TIMEOUT", "PORT", "TOKEN_ISSUER", "TOKEN_CLIENT_IDS", "TOKEN_JWKS_URL", "LOG_LEVEL",
+	"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER",
 }
 
 // maxInvocationTimeout is what the Runtime gives a synchronous request
@@ -74,6 +76,12 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		TokenClientIDs:    r.list("TOKEN_CLIENT_IDS"),
 		TokenJWKSURL:      r.url("TOKEN_JWKS_URL"),
 		LogLevel:          r.level("LOG_LEVEL"),
+	}
+	if !strings.EqualFold(r.text("OTEL_SDK_DISABLED"), "true") && r.text("OTEL_TRACES_EXPORTER") != "none" {
+		config.TracesEndpoint = r.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+		if config.TracesEndpoint == "" {
+			config.TracesEndpoint = r.text("OTEL_EXPORTER_OTLP_ENDPOINT")
+		}
 	}
 	if config.Region == "" {
 		config.Region = r.text("AWS_DEFAULT_REGION")
@@ -133,7 +141,11 @@ func (r *reader) fault(name, rule, got string) {
 func (r *reader) text(name string) string { return strings.TrimSpace(r.getenv(name)) }
 
 func (r *reader) list(name string) []string {
-	return strings.FieldsFunc(r.getenv(name), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' })
+	items := strings.FieldsFunc(r.getenv(name), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' })
+	if items == nil {
+		items = []string{} // AgentCore Identity wants a list of scopes, be it empty
+	}
+	return items
 }
 
 func (r *reader) oneOf(name, fallback string, allowed ...string) string {

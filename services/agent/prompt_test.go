@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The system prompt and the tool schemas stay within 2,500 tokens, at four bytes a token, however many
+// accounts there are: neither lists any.
+func TestPromptBudget(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(filepath.Join("..", "bridge", "tools.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tools any
+	if err := json.Unmarshal(raw, &tools); err != nil {
+		t.Fatal(err)
+	}
+	compact, err := json.Marshal(tools)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := len(systemPrompt) + len(compact); size > 10_000 {
+		t.Errorf("prompt %d bytes and tools %d bytes: %d in all, want at most 10,000", len(systemPrompt), len(compact), size)
+	}
+	if len(systemPrompt) > 4500 {
+		t.Errorf("the prompt has %d bytes, want at most 4,500", len(systemPrompt))
+	}
+}
