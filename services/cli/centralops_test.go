@@ -65,7 +65,7 @@ func TestSessionID(t *testing.T) {
 	if err := CheckSessionID(NewSessionID()); err != nil {
 		t.Errorf("a new session id is refused: %v", err)
 	}
-	if NewSessionID() == NewSessionID() {
+	if one, other := NewSessionID(), NewSessionID(); one == other {
 		t.Error("two session ids are the same")
 	}
 	for _, id := range []string{"", strings.Repeat("a", 32), strings.Repeat("a", 257), strings.Repeat("a", 40) + "\n"} {

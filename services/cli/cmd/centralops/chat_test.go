@@ -144,9 +144,9 @@ func TestChatInterrupt(t *testing.T) {
 	s.wait("cancelled")
 	<-gone
 	s.wait("\n> ")
-	d.mu.Lock()
+	state.Lock()
 	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
-	d.mu.Unlock()
+	state.Unlock()
 	s.send("quick?\r")
 	s.wait("Yes.")
 	s.wait("\n> ")

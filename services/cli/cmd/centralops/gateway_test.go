@@ -30,8 +30,8 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 	if !d.authorized(w, r) {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	state.Lock()
+	defer state.Unlock()
 	b := d.bridge
 	if b.status != 0 {
 		w.WriteHeader(b.status)
@@ -112,6 +112,8 @@ func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	state.Lock()
+	defer state.Unlock()
 	session := r.Header.Get("Mcp-Session-Id")
 	reply := map[string]any{"jsonrpc": "2.0", "id": in.ID}
 	switch {
@@ -148,8 +150,8 @@ func (b bridge) answer(tool string, arguments map[string]any) string {
 			id := account["id"].(string)
 			result := map[string]any{"account_id": id, "account_name": account["name"], "region": "global", "status": "ok", "data": []any{},
 				"receipt": map[string]any{"role_arn": "arn:aws:iam::" + id + ":role/CentralOpsTargetRole", "source_identity": "alice"}}
-			if state, ok := b.states[id]; ok {
-				result["status"] = state
+			if target, ok := b.states[id]; ok {
+				result["status"] = target
 				result["error"] = map[string]string{"code": "forbidden", "message": "assume target role: AccessDenied", "hint": "its trust policy must name the bridge role"}
 			}
 			results = append(results, result)

@@ -89,7 +89,10 @@ func (c *cli) run(args ...string) result {
 	cmd := c.command(args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(c.stdin), &stdout, &stderr
-	return result{status: status(c.t, cmd.Run()), stdout: stdout.String(), stderr: stderr.String()}
+	syncState()
+	err := cmd.Run()
+	syncState()
+	return result{status: status(c.t, err), stdout: stdout.String(), stderr: stderr.String()}
 }
 
 func status(t *testing.T, err error) int {
@@ -118,6 +121,7 @@ type session struct {
 func (c *cli) start(cols uint16, args ...string) *session {
 	c.t.Helper()
 	cmd := c.command(args...)
+	syncState()
 	cmd.Env = append(cmd.Env, "TERM=xterm-256color")
 	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: cols})
 	if err != nil {
@@ -187,6 +191,7 @@ func (s *session) end() (int, string) {
 		select {
 		case piece, ok := <-s.read:
 			if !ok {
+				syncState()
 				return status(s.t, s.cmd.Wait()), s.all.String()
 			}
 			s.all.WriteString(piece)
