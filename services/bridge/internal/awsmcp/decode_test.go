@@ -1,0 +1,61 @@
+package awsmcp
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+func FuzzDecode(f *testing.F) {
+	f.Add("application/json", []byte(`{"jsonrpc":"2.0","id":1,"result":{}}`))
+	f.Add("text/event-stream", []byte("data: {\"id\":1,\ndata: \"result\":{}}\n\n"))
+	f.Add("text/event-stream; charset=utf-8", []byte("\uFEFFdata: {}\r\rdata:x\r\n"))
+	f.Add("application/json", []byte(`{"jsonrpc":"2.0","id":null,"error":{"code":-30001,"message":"gone"}}`))
+	f.Add("", []byte(`[]`))
+	f.Fuzz(func(t *testing.T, kind string, body []byte) {
+		got, err := decode(kind, body, 1)
+		if err == nil && got.Error == nil && (len(got.Result) == 0 || !json.Valid(got.Result)) {
+			t.Errorf("took %q for an answer", body)
+		}
+	})
+}
+
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bridge.Code{
+		"ClientError('An error occurred (UnauthorizedOperation) when calling the X operation: y')":            bridge.Forbidden,
+		"An error occurred (AccessDeniedException) when calling the X operation: Throttling is not the cause": bridge.Forbidden,
+		"An error occurred (ThrottlingException) when calling the X operation (reached max retries: 4): no":   bridge.Throttled,
+		"An error occurred (AuthFailure) when calling the X operation: y":                                     bridge.Unauthenticated,
+		"An error occurred (InvalidParameterValue) when calling the X operation: not authorized to perform":   bridge.Invalid,
+		"An error occurred (NoSuchBucket) when calling the X operation: y":                                    bridge.NotFound,
+		"EndpointConnectionError('Could not connect to the endpoint URL: \"https://x\"')":                     bridge.Unavailable,
+		"ParamValidationError('Parameter validation failed: y')":                                              bridge.Invalid,
+		"TimeoutError()": bridge.Timeout,
+		"An error occurred (ExpiredToken) when calling the X operation: y": bridge.Unauthenticated,
+		"NameError: name 'x' is not defined":                               bridge.Unavailable,
+	} {
+		if got := bridge.CodeOf(Classify(text, "111111111111")); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestDriftIsNamed(t *testing.T) {
+	t.Parallel()
+	tools := map[string]json.RawMessage{}
+	for name := range Needed {
+		tools[name] = json.RawMessage(`{"type":"object"}`)
+	}
+	if drift := Drift(tools); drift != nil {
+		t.Errorf("no drift: %v", drift)
+	}
+	delete(tools, "aws___get_tasks")
+	tools["aws___run_script"] = json.RawMessage(`{"properties":{"source":{},"zone":{}},"required":["source"]}`)
+	drift := Drift(tools)
+	want := []string{"aws___get_tasks is missing", "aws___run_script requires source", "aws___run_script takes no code"}
+	if len(drift) != 3 || drift[0] != want[0] || drift[1] != want[1] || drift[2] != want[2] {
+		t.Errorf("drift %v, want %v", drift, want)
+	}
+}

@@ -1,0 +1,116 @@
+package identity
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"fmt"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+// pool is a user pool's JWKS whose keys can be changed and that can be out.
+type pool struct {
+	*httptest.Server
+	kid     atomic.Value
+	out     atomic.Bool
+	fetches atomic.Int64
+	key     *rsa.PrivateKey
+}
+
+func newPool(t *testing.T) *pool {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pool{key: key}
+	p.kid.Store("k1")
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		p.fetches.Add(1)
+		if p.out.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, `{"keys":[{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","e":%q,"n":%q}]}`, p.kid.Load(),
+			base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()), base64.RawURLEncoding.EncodeToString(key.N.Bytes()))
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func (p *pool) token(t *testing.T, kid string) string {
+	t.Helper()
+	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"iss": "https://pool", "client_id": "c", "token_use": "access", "sub": "s",
+		"exp": time.Now().Add(time.Hour).Unix()})
+	token.Header["kid"] = kid
+	signed, err := token.SignedString(p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+func TestKeysRotateAndOutlastAnOutage(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	v := New(p.Client(), Config{Issuer: "https://pool", ClientIDs: []string{"c"}, JWKSURL: p.URL})
+	p.out.Store(true)
+	if _, err := v.Verify(t.Context(), p.token(t, "k1")); bridge.CodeOf(err) != bridge.Unavailable {
+		t.Fatalf("without any key: %v", err)
+	}
+	p.out.Store(false)
+	if person, err := v.Verify(t.Context(), p.token(t, "k1")); err != nil || person.Username != "s" {
+		t.Fatalf("%+v, %v", person, err)
+	}
+	fetches := p.fetches.Load()
+	for range 20 {
+		if _, err := v.Verify(t.Context(), p.token(t, "forged")); bridge.CodeOf(err) != bridge.Unauthenticated {
+			t.Fatalf("unknown key: %v", err)
+		}
+	}
+	if got := p.fetches.Load(); got != fetches {
+		t.Errorf("forged key ids made for %d fetches", got-fetches)
+	}
+	p.kid.Store("k2")
+	v.tried = time.Time{} // as after ten seconds
+	if _, err := v.Verify(t.Context(), p.token(t, "k2")); err != nil {
+		t.Errorf("after a rotation: %v", err)
+	}
+	p.out.Store(true)
+	v.tried = time.Time{}
+	if _, err := v.Verify(t.Context(), p.token(t, "k2")); err != nil {
+		t.Errorf("in an outage: %v", err)
+	}
+	if _, err := v.Verify(t.Context(), p.token(t, "k3")); bridge.CodeOf(err) != bridge.Unauthenticated {
+		t.Errorf("in an outage, an unknown key: %v", err)
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Add("eyJhbGciOiJIUzI1NiIsImtpZCI6ImsxIn0.e30.AAAA")
+	f.Add("a.b.c")
+	f.Add(strings.Repeat("x", 9000))
+	server := httptest.NewServer(http.NotFoundHandler())
+	f.Cleanup(server.Close)
+	v := New(server.Client(), Config{Issuer: "https://pool", ClientIDs: []string{"c"}, JWKSURL: server.URL})
+	v.keys = map[string]any{}
+	f.Fuzz(func(t *testing.T, token string) {
+		v.tried = time.Now() // no fetching
+		if person, err := v.Verify(t.Context(), token); err == nil {
+			t.Errorf("%q is %+v", token, person)
+		} else if len(token) > 20 && strings.Contains(err.Error(), token) {
+			t.Errorf("the error quotes the token: %v", err)
+		}
+	})
+}
