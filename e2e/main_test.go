@@ -52,6 +52,7 @@ func build(dir string) error {
 		{"../services/bridge", "./cmd/bridge", "bridge/bootstrap", "lambda.norpc"},
 		{"../services/bridge", "./cmd/interceptor", "interceptor/bootstrap", "lambda.norpc"},
 		{"../services/agent", "./cmd/agent", "agent", ""},
+		{".", "./cmd/platform", "platform", ""},
 	} {
 		command := exec.Command("go", "build", "-trimpath", "-tags", b.tags, "-o", filepath.Join(dir, b.output), b.command)
 		command.Dir = b.module

@@ -40,6 +40,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	flags := flag.NewFlagSet("platform", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	root := flags.String("root", ".", "`dir` of the repository")
+	build := flags.String("build", "", "`dir` of the binaries (default build/ in the repository)")
 	question := flags.String("question", "", "what demo asks")
 	if len(args) == 0 {
 		fmt.Fprintln(stderr, "platform: say what to do: demo, local or assumptions")
@@ -48,11 +49,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if err := flags.Parse(args[1:]); err != nil {
 		return 2
 	}
+	if *build == "" {
+		*build = filepath.Join(*root, "build")
+	}
 	options := local.Options{
-		Binaries: filepath.Join(*root, "build"),
+		Binaries: *build,
 		Tools:    filepath.Join(*root, "services", "bridge", "tools.json"),
 		Python:   filepath.Join(*root, ".venv", "bin", "python"),
-		LogDir:   filepath.Join(*root, "build", "local", "logs"),
+		LogDir:   filepath.Join(*build, "local", "logs"),
 	}
 	if err := options.ModelFromEnv(environ); err != nil {
 		fmt.Fprintln(stderr, "platform:", err)
@@ -67,7 +71,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		}
 		err = demo(ctx, options, *question, stdout)
 	case "local":
-		err = stay(ctx, options, filepath.Join(*root, "build", "local", "profile.json"), stdout)
+		err = stay(ctx, options, filepath.Join(*build, "local", "profile.json"), stdout)
 	case "assumptions":
 		printAssumptions(stdout)
 	default:

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/central-ops/central-ops/e2e"
@@ -55,10 +56,10 @@ func printHowTo(w io.Writer, p *local.Platform, profile string) {
   Runtime    %s
   Gateway    %s
   Cognito    %s  (pool %s, client %s)
-  logs       build/local/logs
+  logs       %s
 
   people     group         may query     password
-`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID)
+`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, filepath.Join(filepath.Dir(profile), "logs"))
 	for _, person := range []struct{ name, group, scope string }{
 		{"alice", "ops", "all accounts"}, {"bob", "viewers", "staging"}, {"carol", "prod-readers", "prod"},
 	} {
