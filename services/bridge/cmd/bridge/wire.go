@@ -32,6 +32,7 @@ import (
 	"github.com/central-ops/central-ops/services/bridge/internal/rows"
 	"github.com/central-ops/central-ops/services/bridge/internal/sessions"
 	"github.com/central-ops/central-ops/services/bridge/internal/source"
+	"github.com/central-ops/central-ops/services/bridge/internal/telemetry"
 )
 
 const (
@@ -46,6 +47,7 @@ type program struct {
 	handler  *lambdaapi.Handler
 	hub      *awsmcp.Hub
 	verifier *identity.Verifier
+	tracer   *telemetry.Tracer
 	logger   *slog.Logger
 }
 
@@ -92,16 +94,30 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	roles := assume.New(sts.NewFromConfig(sdk), assume.Config{
 		Partition: partition(c.Region), RoleName: c.TargetRoleName, SessionName: c.SessionName(), ExternalID: c.ExternalID})
 
+	tracer := telemetry.Off()
+	if c.Tracing {
+		if tracer, err = telemetry.New(ctx, base.GetTransport(), sdk.Credentials, c.Environment); err != nil {
+			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: %w", err)
+		}
+	}
 	hub := awsmcp.NewHub(upstream, sdk.Credentials, c.Region, logger)
 	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
 	core := bridge.New(directory, policies, newCatalog(operations.Load(), c.AllowDataReads), rows.Compile,
-		ask.New(roles, sandbox{upstream}, logger), audit.New(logger), bridge.Config{
+		tracer.Asker(ask.New(roles, sandbox{upstream}, logger)), audit.New(logger), bridge.Config{
 			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes})
-	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, logger}, nil
+	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, tracer, logger}, nil
 }
 
 func (p *program) handle(ctx context.Context, event json.RawMessage) (json.RawMessage, error) {
-	return p.handler.Handle(ctx, event)
+	defer p.tracer.Flush(ctx)
+	ctx, end := p.tracer.Start(ctx, "tool call")
+	answer, err := p.handler.Handle(ctx, event)
+	var code bridge.Code
+	if err != nil {
+		code = bridge.Internal
+	}
+	end(code)
+	return answer, err
 }
 
 // warm fetches what the first call would wait for, and checks the upstream's tools.

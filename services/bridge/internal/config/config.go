@@ -62,6 +62,9 @@ type Config struct {
 	MaxBytes int
 	// LogLevel is LOG_LEVEL: debug, info, warn or error. Default info.
 	LogLevel slog.Level
+	// Tracing says whether OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set; the
+	// exporter reads them, and the other OTEL_ variables, by itself.
+	Tracing bool
 	// Region is AWS_REGION: the bridge's own Region.
 	Region string
 }
@@ -108,6 +111,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		Concurrency:     r.number("FANOUT_CONCURRENCY", DefaultConcurrency, 1, 256),
 		MaxBytes:        r.number("RESULT_MAX_BYTES", DefaultMaxBytes, 4096, 5_000_000),
 		LogLevel:        r.level("LOG_LEVEL"),
+		Tracing:         r.get("OTEL_EXPORTER_OTLP_ENDPOINT")+r.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "",
 		Region:          r.region(),
 	}
 	c.Accounts = r.accounts("TARGET_ACCOUNTS")
