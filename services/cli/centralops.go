@@ -50,14 +50,13 @@ type Error struct {
 
 // Error returns "op: code: message" in one line, without the hint.
 func (e *Error) Error() string {
-	line := string(e.Code)
-	if e.Op != "" {
-		line = e.Op + ": " + line
+	var parts []string
+	for _, part := range []string{e.Op, string(e.Code), e.Message} {
+		if part != "" {
+			parts = append(parts, part)
+		}
 	}
-	if e.Message != "" {
-		line += ": " + e.Message
-	}
-	return strings.Join(strings.Fields(line), " ")
+	return strings.Join(strings.Fields(strings.Join(parts, ": ")), " ")
 }
 
 // Unwrap returns the cause.

@@ -239,3 +239,21 @@ func TestAskToolsInVain(t *testing.T) {
 		t.Errorf("ask --json: %+v", got)
 	}
 }
+
+func TestAskInterrupt(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	gone := make(chan struct{})
+	d.answer = func(w http.ResponseWriter, r *http.Request) {
+		stream(w, `{"type":"text","text":"I think "}`)
+		<-r.Context().Done()
+		close(gone)
+	}
+	s := signedInCLI(t, d).start(80, "ask", "slow?")
+	s.wait("I think")
+	s.send("\x03")
+	if status, text := s.end(); status != 1 || !strings.Contains(text, "centralops: ask: cancelled") {
+		t.Errorf("status %d: %q", status, text)
+	}
+	<-gone // the server knows that nobody waits any more
+}

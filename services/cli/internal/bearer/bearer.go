@@ -198,7 +198,7 @@ func TransportError(op, base string, err error) error {
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
-		failure.Code, failure.Message, failure.Hint = centralops.Timeout, "cancelled", ""
+		failure.Code, failure.Message, failure.Hint = "", "cancelled", "" // by the person: no kind of failure
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		failure.Code, failure.Message = centralops.Timeout, "no whole answer from "+host+" in time"
 		failure.Hint = "a narrower question, or a longer --timeout"

@@ -1,0 +1,88 @@
+package profile
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Every member of the profile but its name is a setting, once, under the same key; every setting has
+// a flag, a variable, an export and a help text of its own.
+func TestFieldsAreAllMembers(t *testing.T) {
+	t.Parallel()
+	var p Profile
+	var members, keys []string
+	for i := range reflect.TypeFor[Profile]().NumField() {
+		key, _, _ := strings.Cut(reflect.TypeFor[Profile]().Field(i).Tag.Get("json"), ",")
+		if key != "name" {
+			members = append(members, key)
+		}
+	}
+	seen := map[string]string{}
+	for _, field := range Fields {
+		keys = append(keys, field.Key)
+		*field.Value(&p) = field.Key
+		for _, name := range []string{"flag " + field.Flag, "export " + field.Export, "help " + field.Help, field.EnvName()} {
+			if other, ok := seen[name]; ok || strings.HasSuffix(name, " ") {
+				t.Errorf("%s: %q is empty or that of %s", field.Key, name, other)
+			}
+			seen[name] = field.Key
+		}
+	}
+	slices.Sort(members)
+	slices.Sort(keys)
+	if diff := cmp.Diff(members, keys); diff != "" {
+		t.Errorf("members and settings (-members +settings):\n%s", diff)
+	}
+	for i := range reflect.TypeFor[Profile]().NumField() {
+		field := reflect.TypeFor[Profile]().Field(i)
+		key, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if value := reflect.ValueOf(p).Field(i).String(); key != "name" && value != key {
+			t.Errorf("setting %s sets %q", key, value)
+		}
+	}
+}
+
+// Tokens travel to these addresses: only TLS, or this machine.
+func TestCheckURLs(t *testing.T) {
+	t.Parallel()
+	for url, ok := range map[string]bool{
+		"https://example.com":       true,
+		"http://127.0.0.1:8080":     true,
+		"http://[::1]:8080/mcp":     true,
+		"http://localhost/mcp":      true,
+		"http://example.com":        false,
+		"http://localhost.evil.com": false,
+		"http://127.0.0.1.evil.com": false,
+		"http://10.0.0.1":           false,
+		"ftp://127.0.0.1":           false,
+		"example.com":               false,
+		"https://":                  false,
+	} {
+		p := Profile{GatewayURL: url}
+		if err := p.Check("gateway_url"); (err == nil) != ok {
+			t.Errorf("gateway_url %s: %v", url, err)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	p := Profile{UserPoolID: "eu-west-1_AbC"}
+	p.Complete()
+	want := Profile{Region: "eu-west-1", UserPoolID: "eu-west-1_AbC", Qualifier: "DEFAULT",
+		RuntimeURL: "https://bedrock-agentcore.eu-west-1.amazonaws.com", CognitoEndpoint: "https://cognito-idp.eu-west-1.amazonaws.com",
+		DiscoveryURL: "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbC/.well-known/openid-configuration",
+		MCPEndpoint:  "https://aws-mcp.us-east-1.api.aws/mcp"}
+	if diff := cmp.Diff(want, p); diff != "" {
+		t.Errorf("Complete mismatch (-want +got):\n%s", diff)
+	}
+	local := Profile{Region: "us-east-1", RuntimeURL: "http://127.0.0.1:1"}
+	local.Complete()
+	if local.MCPEndpoint != "" {
+		t.Errorf("a deployment on this machine got the AWS MCP Server %s", local.MCPEndpoint)
+	}
+}
