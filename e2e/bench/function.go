@@ -45,8 +45,17 @@ type outcome struct {
 	failed  bool
 }
 
-// startFunction starts the bootstrap with env and returns at once; firstPoll tells when it is up.
-func startFunction(bootstrap string, env []string) (*function, error) {
+// answer is what a tool call led to.
+type answer struct {
+	payload      []byte
+	began, ended time.Time // when the event was handed out and when its answer was there
+}
+
+func (a answer) elapsed() time.Duration { return a.ended.Sub(a.began) }
+
+// startFunction starts command with env and returns at once; firstPoll tells when it is up. Its log lines are written
+// and thrown away, so that their cost counts, or shown on log if that is not nil.
+func startFunction(command, env []string, log io.Writer) (*function, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -63,17 +72,13 @@ func startFunction(bootstrap string, env []string) (*function, error) {
 	f.server = &http.Server{Handler: mux}
 	go func() { _ = f.server.Serve(listener) }() // ends with Close
 
-	f.process = exec.Command(bootstrap)
+	f.process = exec.Command(command[0], command[1:]...)
 	f.process.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
-		"_HANDLER=bootstrap", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true",
+		"_HANDLER=bootstrap", "AWS_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true",
 	}, env...)
-	f.process.Stderr = io.Discard // audit and log lines are written and thrown away: their cost counts
-	f.process.Stdout = io.Discard
-	if os.Getenv("BENCH_LOG") != "" {
-		f.process.Stdout, f.process.Stderr = os.Stderr, os.Stderr
-	}
+	f.process.Stdout, f.process.Stderr = log, log // nil is the null device
 	f.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	f.started = time.Now()
 	if err := f.process.Start(); err != nil {
@@ -93,7 +98,7 @@ func (f *function) next(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Lambda-Runtime-Aws-Request-Id", e.id)
 		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10))
-		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:111111111111:function:bench")
+		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:"+region+":"+centralAccount+":function:bench")
 		header.Set("Lambda-Runtime-Client-Context", e.clientContext)
 		header.Set("Content-Type", "application/json")
 		_, _ = w.Write(e.payload) // a process that went away is noticed by invoke's deadline
@@ -125,12 +130,11 @@ func (f *function) firstPoll(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// invoke sends one tool call, with the person's token where the Gateway would put it, and returns the answer and the
-// time from handing out the event until the answer was there.
-func (f *function) invoke(ctx context.Context, tool, token string, arguments any) ([]byte, time.Duration, error) {
+// invoke sends one tool call, with the person's token where the Gateway would put it, and waits for the answer.
+func (f *function) invoke(ctx context.Context, tool, token string, arguments any) (answer, error) {
 	payload, err := json.Marshal(arguments)
 	if err != nil {
-		return nil, 0, err
+		return answer{}, err
 	}
 	clientContext, err := json.Marshal(map[string]any{"custom": map[string]any{
 		"bedrockAgentCoreMessageVersion":    "1.0",
@@ -138,10 +142,10 @@ func (f *function) invoke(ctx context.Context, tool, token string, arguments any
 		"bedrockAgentCorePropagatedHeaders": map[string]string{"X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token": token},
 	}})
 	if err != nil {
-		return nil, 0, err
+		return answer{}, err
 	}
 	if size := base64.StdEncoding.EncodedLen(len(clientContext)); size > 3583 {
-		return nil, 0, fmt.Errorf("client context of %d bytes: Lambda takes 3583", size)
+		return answer{}, fmt.Errorf("client context of %d bytes: Lambda takes 3583", size)
 	}
 	done := make(chan outcome, 1)
 	f.mu.Lock()
@@ -153,17 +157,18 @@ func (f *function) invoke(ctx context.Context, tool, token string, arguments any
 	select {
 	case f.events <- event{id: id, payload: payload, clientContext: string(clientContext)}:
 	case <-ctx.Done():
-		return nil, 0, fmt.Errorf("the function does not poll: %w", ctx.Err())
+		return answer{}, fmt.Errorf("the function does not poll: %w", ctx.Err())
 	}
-	began := time.Now()
+	a := answer{began: time.Now()}
 	select {
 	case o := <-done:
 		if o.failed || !bytes.HasPrefix(o.payload, []byte("{")) {
-			return nil, 0, fmt.Errorf("the function failed: %s", o.payload)
+			return answer{}, fmt.Errorf("the function failed: %s", o.payload)
 		}
-		return o.payload, o.at.Sub(began), nil
+		a.payload, a.ended = o.payload, o.at
+		return a, nil
 	case <-ctx.Done():
-		return nil, 0, fmt.Errorf("no answer from the function: %w", ctx.Err())
+		return answer{}, fmt.Errorf("no answer from the function: %w", ctx.Err())
 	}
 }
 
