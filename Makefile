@@ -29,7 +29,7 @@ build: ## build every binary into build/
 	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/interceptor/bootstrap ./cmd/interceptor
 	@cd services/agent && $(GOBUILD) -o ../../build/agent ./cmd/agent
 	@cd services/cli && $(GOBUILD) -o ../../build/centralops ./cmd/centralops
-	@cd e2e && $(GOBUILD) -o ../build/platform ./cmd/platform
+	@cd e2e && $(GOBUILD) -o ../build/ ./cmd/platform ./cmd/evals
 
 .PHONY: python
 python: .venv/ready ## install the pinned Python packages of the emulator into .venv
@@ -61,6 +61,10 @@ verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of 
 	  go mod tidy -diff; go mod verify >/dev/null; go build ./...; go vet ./...; $(CURDIR)/build/tools/staticcheck ./...; \
 	done
 	@dirty=$$(git status --porcelain); [ -z "$${CI:-}" ] || [ -z "$$dirty" ] || { echo "the tree changed:"; echo "$$dirty"; exit 1; }
+
+.PHONY: evals
+evals: build python ## ask the evaluation questions on the local platform; prints pass rate, turns, tokens, time
+	@build/platform run build/evals -profile build/local/run.json
 
 .PHONY: clean
 clean: ## remove what was built and installed

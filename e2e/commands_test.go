@@ -81,8 +81,9 @@ func TestPlatformRefusesWrongUsage(t *testing.T) {
 		env  string
 		want string
 	}{
-		"no command":            {nil, "", "demo, local or assumptions"},
+		"no command":            {nil, "", "demo, local, run or assumptions"},
 		"unknown command":       {[]string{"start"}, "", `"start" is not a command`},
+		"run without command":   {[]string{"run"}, "", "platform run"},
 		"empty question":        {[]string{"demo", "-question", " "}, "", "make demo Q="},
 		"endpoint but no model": {[]string{"demo", "-question", "x"}, "MODEL_ENDPOINT=http://127.0.0.1:1/v1", "MODEL"},
 		"unknown model":         {[]string{"demo", "-question", "x"}, "MODEL=gpt", "MODEL_ENDPOINT"},
@@ -213,4 +214,20 @@ func descendants(t *testing.T, pid int) []int {
 		}
 	}
 	return found
+}
+
+// docs/assumptions.md is what `platform assumptions` prints, under its heading.
+func TestAssumptionsPageIsUpToDate(t *testing.T) {
+	t.Parallel()
+	printed, err := exec.CommandContext(t.Context(), filepath.Join(binaries, "platform"), "assumptions").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../docs/assumptions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasSuffix(page, printed) {
+		t.Error("docs/assumptions.md is out of date: replace its table by what build/platform assumptions prints")
+	}
 }

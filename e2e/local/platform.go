@@ -289,7 +289,10 @@ func (p *Platform) startModel(o Options) error {
 	case o.Model == Bedrock:
 		return nil // the agent calls AWS
 	}
-	p.Bedrock = bedrock.New(bedrock.Config{Model: model, Issued: p.Issued, Region: Region})
+	p.Bedrock = bedrock.New(bedrock.Config{
+		Model: model, Issued: p.Issued, Region: Region,
+		Reasoning: o.Model == Planner, // an agent that does not echo reasoning is refused
+	})
 	var err error
 	p.BedrockURL, err = p.serve(p.Bedrock)
 	return err

@@ -4,10 +4,14 @@
 //
 //	platform demo -question "..."   start, sign in, ask one question, print the answer, stop
 //	platform local                  start, print how to reach it, stay until interrupted
+//	platform run COMMAND ARG...     start, run the command with a profile and tokens in its environment, stop
 //	platform assumptions            print what the stand-ins take for granted about AWS, as a Markdown table
 //
 // It is run from the root of the repository, by `make demo` and `make local`, and finds the binaries in build/ and the
 // emulator's Python in .venv/. MODEL, MODEL_ENDPOINT and MODEL_API_KEY choose the model; see the README.
+//
+// run sets CENTRALOPS_PROFILE_FILE, and EVALS_OPS_TOKEN and EVALS_VIEWER_TOKEN for `make evals`; its exit status is the
+// command's.
 //
 // Exit status: 0 done, 1 failed, 2 wrong usage.
 package main
@@ -15,16 +19,19 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/central-ops/central-ops/e2e"
 	"github.com/central-ops/central-ops/e2e/local"
 )
 
@@ -36,6 +43,7 @@ const demoUser = "alice"
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Ignore(syscall.SIGPIPE) // a reader that goes away, as in "| head", must not keep us from stopping what we started
 
 	flags := flag.NewFlagSet("platform", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -43,7 +51,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	build := flags.String("build", "", "`dir` of the binaries (default build/ in the repository)")
 	question := flags.String("question", "", "what demo asks")
 	if len(args) == 0 {
-		fmt.Fprintln(stderr, "platform: say what to do: demo, local or assumptions")
+		fmt.Fprintln(stderr, "platform: say what to do: demo, local, run or assumptions")
 		return 2
 	}
 	if err := flags.Parse(args[1:]); err != nil {
@@ -72,10 +80,20 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		err = demo(ctx, options, *question, stdout)
 	case "local":
 		err = stay(ctx, options, filepath.Join(*build, "local", "profile.json"), stdout)
+	case "run":
+		if flags.NArg() == 0 {
+			fmt.Fprintln(stderr, "platform: run what? try platform run build/evals")
+			return 2
+		}
+		err = with(ctx, options, filepath.Join(*build, "local", "run.json"), flags.Args(), environ, stdout, stderr)
+		var ended *exec.ExitError
+		if errors.As(err, &ended) {
+			return ended.ExitCode()
+		}
 	case "assumptions":
 		printAssumptions(stdout)
 	default:
-		fmt.Fprintf(stderr, "platform: %q is not a command: want demo, local or assumptions\n", command)
+		fmt.Fprintf(stderr, "platform: %q is not a command: want demo, local, run or assumptions\n", command)
 		return 2
 	}
 	if err != nil {
@@ -128,14 +146,7 @@ func stay(ctx context.Context, options local.Options, profile string, stdout io.
 		_ = os.Remove(profile) // it names ports that are closed now
 		fmt.Fprintln(stdout, "Stopped everything that was started.")
 	}()
-	encoded, err := json.MarshalIndent(platform.Stack, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(profile), 0o700); err != nil {
-		return err
-	}
-	if err := os.WriteFile(profile, append(encoded, '\n'), 0o600); err != nil {
+	if err := writeProfile(platform.Stack, profile); err != nil {
 		return err
 	}
 	printHowTo(stdout, platform, profile)
@@ -145,4 +156,40 @@ func stay(ctx context.Context, options local.Options, profile string, stdout io.
 	case <-platform.Moto.Done():
 		return fmt.Errorf("the emulator (moto) ended by itself; its log is in %s", filepath.Join(options.LogDir, "moto.log"))
 	}
+}
+
+// with runs a command against a platform of its own.
+func with(ctx context.Context, options local.Options, profile string, command, environ []string, stdout, stderr io.Writer) error {
+	platform, err := local.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer platform.Close()
+	defer os.Remove(profile) // it names ports that are closed then
+	if err := writeProfile(platform.Stack, profile); err != nil {
+		return err
+	}
+	environ = append(environ, "CENTRALOPS_PROFILE_FILE="+profile)
+	for variable, user := range map[string]string{"EVALS_OPS_TOKEN": "alice", "EVALS_VIEWER_TOKEN": "bob"} {
+		tokens, err := platform.Stack.SignIn(ctx, user, platform.Passwords[user])
+		if err != nil {
+			return err
+		}
+		environ = append(environ, variable+"="+tokens.Access)
+	}
+	child := exec.CommandContext(ctx, command[0], command[1:]...)
+	child.Env, child.Stdout, child.Stderr = environ, stdout, stderr
+	child.Cancel = func() error { return child.Process.Signal(os.Interrupt) }
+	return child.Run()
+}
+
+func writeProfile(stack e2e.Stack, profile string) error {
+	encoded, err := json.MarshalIndent(stack, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(profile), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(profile, append(encoded, '\n'), 0o600)
 }

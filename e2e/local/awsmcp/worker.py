@@ -36,6 +36,14 @@ NO_BUILTINS = {"open", "input", "breakpoint", "compile", "eval", "exec", "exit",
 AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 COROUTINE = 0x80  # inspect.CO_COROUTINE
 
+# The Regions of the standard partition that every account has without opting in.
+# https://docs.aws.amazon.com/global-infrastructure/latest/regions/aws-regions.html
+DEFAULT_REGIONS = {
+    "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-southeast-1", "ap-southeast-2",
+    "ca-central-1", "eu-central-1", "eu-north-1", "eu-west-1", "eu-west-2", "eu-west-3", "sa-east-1",
+    "us-east-1", "us-east-2", "us-west-1", "us-west-2",
+}
+
 
 class OperationNotFoundError(Exception):
     """The service has no operation of that name; names are in PascalCase."""
@@ -138,6 +146,9 @@ class Run:
             call["error_code"] = error.response.get("Error", {}).get("Code", "")
             raise
         answer = await asyncio.to_thread(plain, answer)
+        if (service_name, operation_name) == ("ec2", "DescribeRegions") and not params.get("AllRegions"):
+            # moto lists the Regions of every partition, and those that an account would have to opt in to first.
+            answer["Regions"] = [r for r in answer["Regions"] if r["RegionName"] in DEFAULT_REGIONS]
         call["request_id"] = answer.get("ResponseMetadata", {}).get("RequestId", "")
         call["status"] = "success"
         call["n_items"] = {key: len(value) for key, value in answer.items() if isinstance(value, list)}
