@@ -8,14 +8,15 @@ type price struct {
 	input, output, cacheRead, cacheWrite float64
 }
 
-// prices are the on-demand list prices of https://aws.amazon.com/bedrock/pricing/ and
-// https://www.anthropic.com/pricing as published with each model; cache writes with the 5 minute
-// lifetime. Geographic and global profiles can differ by a tenth. They age: the log's cost_usd is an
-// estimate for comparing questions, not an invoice, and is left out for a model that is not listed.
+// prices are Anthropic's list prices, with cache writes of the 5 minute lifetime:
+// https://platform.claude.com/docs/en/about-claude/pricing and the models' overview pages (read
+// 2026-11). Bedrock sets its own, and geographic profiles cost about a tenth more. They age: the log's
+// cost_usd is an estimate for comparing questions, not an invoice, and is left out for a model that is
+// not listed.
 var prices = []price{
-	{"claude-haiku-4-5", 1, 5, 0.10, 1.25},
+	{"claude-sonnet-5", 2, 10, 0.20, 2.50},
 	{"claude-sonnet-4-", 3, 15, 0.30, 3.75},
-	{"claude-opus-4-5", 5, 25, 0.50, 6.25},
+	{"claude-haiku-4-5", 1, 5, 0.10, 1.25},
 }
 
 // Cost estimates what usage cost, in US dollars. known is false for a model whose price is not listed.

@@ -372,3 +372,42 @@ func TestClientGone(t *testing.T) {
 	until(t, "the Gateway sees the client gone", func() bool { _, _, gone, _ := b.gateway.Count(); return gone == 1 })
 	until(t, "the agent is idle", func() bool { return b.ping().Status == "Healthy" })
 }
+
+// Fifty sessions at once get their own answers.
+func TestFiftySessionsAtOnce(t *testing.T) {
+	t.Parallel()
+	b := start(t, &box{bedrock: &standin.Bedrock{Script: func(_ int, request standin.ConverseRequest) standin.Turn {
+		if len(request.Messages) == 1 {
+			return query("a")
+		}
+		return say("answer to " + *request.Messages[0].Content[0].Text)
+	}}})
+	const sessions = 50
+	answers := make(chan string, sessions)
+	for i := range sessions {
+		go func() {
+			response, err := http.DefaultClient.Do(b.request(t.Context(), prompt(fmt.Sprint("question ", i)),
+				"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id", fmt.Sprintf("session-%036d", i), "Authorization", "Bearer "+token(fmt.Sprint("user-", i))))
+			if err != nil {
+				answers <- err.Error()
+				return
+			}
+			defer response.Body.Close()
+			var got answer
+			if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
+				answers <- err.Error()
+				return
+			}
+			if want := fmt.Sprint("answer to question ", i); got.Response != want || len(got.Receipts) != 2 {
+				answers <- fmt.Sprintf("%+v, want %q", got, want)
+				return
+			}
+			answers <- ""
+		}()
+	}
+	for range sessions {
+		if fault := <-answers; fault != "" {
+			t.Error(fault)
+		}
+	}
+}
