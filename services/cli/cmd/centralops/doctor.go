@@ -292,6 +292,9 @@ func (c *checkup) tokenClaims() (string, error) {
 	if !strings.HasSuffix(c.claims.Issuer, "/"+c.profile.UserPoolID) {
 		faults = append(faults, fmt.Sprintf("iss is %q, not of user pool %s", c.claims.Issuer, c.profile.UserPoolID))
 	}
+	if !time.Now().Before(c.claims.Expires) {
+		faults = append(faults, "it expired at "+c.claims.Expires.UTC().Format(time.RFC3339))
+	}
 	if len(c.token) > maxToken {
 		faults = append(faults, fmt.Sprintf("it has %d bytes, and more than about %d do not travel to the bridge: fewer groups make it smaller", len(c.token), maxToken))
 	}

@@ -99,6 +99,10 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 			d.tokenClient = "another"
 			c.login(d)
 		}},
+		"tokens have expired when they are issued": {"token claims", 1, "centralops login", func(d *deployment, c *cli) {
+			d.tokenLife = -time.Minute
+			c.login(d)
+		}},
 		"token is too large to travel": {"token claims", 1, "centralops login", func(d *deployment, c *cli) {
 			d.groups = slices.Repeat([]string{"a-group-with-a-long-name"}, 60)
 			c.login(d)
