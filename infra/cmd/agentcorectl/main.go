@@ -179,10 +179,9 @@ func secretOf(cognito *cognitoidentityprovider.Client) func(context.Context, str
 // imageSpec names the agent's binary and the repository that it goes to. Digest is what the program computed: another
 // binary under that path is refused.
 type imageSpec struct {
-	Repository   string `json:"repository"`
-	Binary       string `json:"binary"`
-	Certificates string `json:"certificates"`
-	Digest       string `json:"digest"`
+	Repository string `json:"repository"`
+	Binary     string `json:"binary"`
+	Digest     string `json:"digest"`
 }
 
 // applyImage pushes; deleting is the repository's business. AGENTCORECTL_REGISTRY, a host and port that speak plain HTTP,
@@ -198,11 +197,7 @@ func applyImage(ctx context.Context, sdk aws.Config, verb string, text []byte, g
 	fail := func(err error) error {
 		return &agentcore.Error{Op: "apply image", Subject: spec.Repository, Code: agentcore.Failed, Err: err, Hint: "pulumi up builds the binary before it is pushed"}
 	}
-	certificates, err := os.ReadFile(spec.Certificates)
-	if err != nil {
-		return nil, fail(err)
-	}
-	img, err := image.Build(spec.Binary, certificates)
+	img, err := image.Build(spec.Binary)
 	if err != nil {
 		return nil, fail(err)
 	}

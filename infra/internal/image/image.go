@@ -9,6 +9,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -21,16 +22,27 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
 // User is the numeric user and group that the agent runs as.
 const User = "65532:65532"
 
-// Build returns the image of the binary at path. certificates is the PEM bundle that the agent trusts for TLS.
-func Build(path string, certificates []byte) (v1.Image, error) {
+// Build returns the image of the binary at path. The roots that it trusts for TLS are Mozilla's, of the version in go.mod
+// and not of the machine, so that the digest is the same everywhere.
+func Build(path string) (v1.Image, error) {
 	binary, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("build image: %w", err)
+	}
+	var certificates bytes.Buffer
+	for root := range bundle.Roots() {
+		if root.Constraint != nil {
+			continue // a PEM file cannot say that a root is trusted for some certificates only
+		}
+		if err := pem.Encode(&certificates, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}); err != nil {
+			return nil, fmt.Errorf("build image: %w", err)
+		}
 	}
 	var archive bytes.Buffer
 	w := tar.NewWriter(&archive)
@@ -38,7 +50,7 @@ func Build(path string, certificates []byte) (v1.Image, error) {
 		name string
 		mode int64
 		body []byte
-	}{{"agent", 0o755, binary}, {"etc/ssl/certs/ca-certificates.crt", 0o644, certificates}} {
+	}{{"agent", 0o755, binary}, {"etc/ssl/certs/ca-certificates.crt", 0o644, certificates.Bytes()}} {
 		if err := w.WriteHeader(&tar.Header{Name: file.name, Mode: file.mode, Size: int64(len(file.body)), Format: tar.FormatUSTAR}); err != nil {
 			return nil, fmt.Errorf("build image: %w", err)
 		}
