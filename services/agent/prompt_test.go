@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The system prompt and the tool schemas stay within 2,500 tokens, at four bytes a token, however many
-// accounts there are: neither lists any.
+// The system prompt and the tool schemas stay within 2,500 tokens, however many accounts there are:
+// neither lists any. Sonnet 5 makes a token of about 2.8 bytes of English, earlier models of about four.
 func TestPromptBudget(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(filepath.Join("..", "bridge", "tools.json"))
@@ -23,10 +23,7 @@ func TestPromptBudget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if size := len(systemPrompt) + len(compact); size > 10_000 {
-		t.Errorf("prompt %d bytes and tools %d bytes: %d in all, want at most 10,000", len(systemPrompt), len(compact), size)
-	}
-	if len(systemPrompt) > 4500 {
-		t.Errorf("the prompt has %d bytes, want at most 4,500", len(systemPrompt))
+	if size := len(systemPrompt) + len(compact); size > 7_000 {
+		t.Errorf("prompt %d bytes and tools %d bytes: %d in all, want at most 7,000", len(systemPrompt), len(compact), size)
 	}
 }
