@@ -1,0 +1,102 @@
+package config
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+var least = map[string]string{
+	"TARGET_ACCOUNTS": `[{"id":"111111111111","name":"A"}]`, "ENVIRONMENT": "dev", "TOKEN_ISSUER": "https://pool.example/p",
+	"TOKEN_CLIENT_IDS": "a, b", "ACCESS_POLICY": "permit(principal,action,resource);", "AWS_REGION": "eu-west-1",
+}
+
+// with returns the least configuration with changes; "" takes a variable out.
+func with(changes map[string]string) func(string) string {
+	values := maps.Clone(least)
+	maps.Copy(values, changes)
+	return func(name string) string { return values[name] }
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := FromEnv(with(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Accounts: []bridge.Account{{ID: "111111111111", Name: "A"}}, TargetRoleName: "CentralOpsTargetRole", Environment: "dev",
+		Endpoint: "https://aws-mcp.us-east-1.api.aws/mcp", SigningRegion: "us-east-1", TokenIssuer: "https://pool.example/p",
+		TokenClientIDs: []string{"a", "b"}, TokenJWKSURL: "https://pool.example/p/.well-known/jwks.json",
+		Policy: "permit(principal,action,resource);", Concurrency: 64, MaxBytes: 262144, Region: "eu-west-1",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestSigningRegion(t *testing.T) {
+	t.Parallel()
+	for endpoint, want := range map[string]string{
+		"https://aws-mcp.ap-southeast-2.api.aws/mcp": "ap-southeast-2",
+		"http://127.0.0.1:1234/mcp":                  "eu-west-1", // the bridge's own
+	} {
+		got, err := FromEnv(with(map[string]string{"AWS_MCP_ENDPOINT": endpoint}))
+		if err != nil || got.SigningRegion != want {
+			t.Errorf("%s: %q, %v", endpoint, got.SigningRegion, err)
+		}
+	}
+}
+
+func TestFaultsNameVariableRuleAndValue(t *testing.T) {
+	t.Parallel()
+	for variable, value := range map[string]string{
+		"TARGET_ACCOUNTS": `[{"id":"11"}]`, "ACCOUNTS_TABLE": "a b", "TARGET_ROLE_NAME": "a b", "ENVIRONMENT": "moon", "AWS_MCP_ENDPOINT": "ftp://x",
+		"AWS_MCP_REGION": "moon", "TOKEN_ISSUER": "pool", "TOKEN_JWKS_URL": "keys", "SESSION_TABLE": "a b", "ALLOW_DATA_READS": "GetObject",
+		"FANOUT_CONCURRENCY": "257", "RESULT_MAX_BYTES": "12", "LOG_LEVEL": "loud", "AWS_REGION": "moon",
+	} {
+		_, err := FromEnv(with(map[string]string{variable: value}))
+		if err == nil || !strings.Contains(err.Error(), variable+":") && !strings.Contains(err.Error(), variable+",") {
+			t.Errorf("%s=%s: %v", variable, value, err)
+		}
+	}
+	_, err := FromEnv(with(map[string]string{"EXTERNAL_ID": "not so secret value"}))
+	if err == nil || !strings.Contains(err.Error(), "EXTERNAL_ID") || strings.Contains(err.Error(), "secret value") {
+		t.Errorf("EXTERNAL_ID: %v", err)
+	}
+}
+
+// TestReadmeHasAllVariables holds the README's table against what is read.
+func TestReadmeHasAllVariables(t *testing.T) {
+	t.Parallel()
+	read := map[string]bool{}
+	_, _ = FromEnv(func(name string) string { // every variable is read, whatever the faults
+		read[name] = true
+		return ""
+	})
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if first, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | "); ok && strings.HasPrefix(line, "| `") {
+			for _, match := range regexp.MustCompile("`([A-Z_]+)`").FindAllStringSubmatch(first, -1) {
+				documented[match[1]] = true
+			}
+		}
+	}
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"} { // set by Lambda; a variant
+		delete(read, name)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(read)), slices.Sorted(maps.Keys(documented))); diff != "" {
+		t.Errorf("variables (-read +documented):\n%s", diff)
+	}
+}
