@@ -11,8 +11,8 @@ const (
 	// (https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-sessions.html, read
 	// 2026-10), so only a process that serves many, as on a developer's machine, comes near it.
 	maxSessions = 256
-	// maxContextBytes bounds what a conversation sends to the model, in bytes of text. At three to
-	// four bytes a token it is 100,000 to 130,000 tokens: inside the 200,000 of the smallest model
+	// maxContextBytes bounds what a conversation sends to the model, in bytes of text. At 2.8 to
+	// four bytes a token it is 100,000 to 145,000 tokens: inside the 200,000 of the smallest model
 	// we list, with room for the system prompt, the tools and the answer.
 	maxContextBytes = 400_000
 	// maxResultBytes bounds one tool result, so that four of them fit a conversation.
