@@ -26,6 +26,7 @@ type Stack struct {
 	RuntimeARN      string `json:"runtime_arn"`                // the agent
 	GatewayURL      string `json:"gateway_url"`                // MCP endpoint of the Gateway, ends in /mcp
 	DiscoveryURL    string `json:"discovery_url"`              // OpenID discovery document of the pool
+	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`     // AWS MCP Server; "" means the Region's own
 }
 
 // Tokens is what Cognito answers to a sign-in. Nothing here may be logged.

@@ -30,6 +30,7 @@ import (
 	"github.com/central-ops/central-ops/e2e/local/assumed"
 	"github.com/central-ops/central-ops/e2e/local/awsmcp"
 	"github.com/central-ops/central-ops/e2e/local/bedrock"
+	"github.com/central-ops/central-ops/e2e/local/cognito"
 	"github.com/central-ops/central-ops/e2e/local/gateway"
 	"github.com/central-ops/central-ops/e2e/local/internal/loopback"
 	"github.com/central-ops/central-ops/e2e/local/issued"
@@ -132,18 +133,19 @@ type Platform struct {
 	Passwords map[string]string // by user name; made up at every start
 	Seeded    seed.Result
 
-	Issued  *issued.Store
-	Trail   *trail.Log
-	Moto    *moto.Server
-	STS     *stsfront.Server
-	STSURL  string
-	MCP     *awsmcp.Server
-	MCPURL  string
-	OIDC    *oidc.Front
-	Lambda  *lambdafront.Server
-	Gateway *gateway.Server
-	Runtime *runtimefront.Server
-	Bedrock *bedrock.Server
+	Issued     *issued.Store
+	Trail      *trail.Log
+	Moto       *moto.Server
+	STS        *stsfront.Server
+	STSURL     string
+	MCP        *awsmcp.Server
+	MCPURL     string
+	OIDC       *oidc.Front
+	CognitoURL string
+	Lambda     *lambdafront.Server
+	Gateway    *gateway.Server
+	Runtime    *runtimefront.Server
+	Bedrock    *bedrock.Server
 
 	BedrockURL string
 
@@ -223,7 +225,7 @@ func (p *Platform) start(ctx context.Context, o Options) error {
 	}
 	p.Stack = e2e.Stack{
 		Name: "local", Region: Region, UserPoolID: p.Seeded.UserPoolID, ClientID: p.Seeded.ClientID,
-		CognitoEndpoint: p.Moto.URL + "/", RuntimeURL: p.Runtime.URL, RuntimeARN: runtimeARN,
+		CognitoEndpoint: p.CognitoURL + "/", MCPEndpoint: p.MCPURL, RuntimeURL: p.Runtime.URL, RuntimeARN: runtimeARN,
 		GatewayURL: p.Gateway.MCPURL(), DiscoveryURL: p.OIDC.DiscoveryURL(p.Seeded.UserPoolID),
 	}
 	return nil
@@ -253,6 +255,14 @@ func (p *Platform) startAWS(ctx context.Context, o Options) error {
 		fill.Users = append(fill.Users, seed.User{Username: name, Password: p.Passwords[name], Groups: []string{group}})
 	}
 	if p.Seeded, err = seed.Run(ctx, fill); err != nil {
+		return err
+	}
+
+	pools, err := cognito.New(p.Moto.URL)
+	if err != nil {
+		return err
+	}
+	if p.CognitoURL, err = p.serve(pools); err != nil {
 		return err
 	}
 
