@@ -241,14 +241,16 @@ func TestFaults(t *testing.T) {
 		}},
 		{name: "long script", status: "ok", runs: 1, assumed: 1, fault: func(m *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, run scriptRun) bool {
 			looks := 0
-			m.polls = func(w http.ResponseWriter, id int64) {
-				looks++
-				task := map[string]any{"task_id": "task-1", "status": "working", "recommended_wait_seconds": 0.01}
-				if looks > 2 {
-					task["status"], task["result"] = "completed", m.value(run)
+			m.set(func(*fakeMCP) {
+				m.polls = func(w http.ResponseWriter, id int64) {
+					looks++
+					task := map[string]any{"task_id": "task-1", "status": "working", "recommended_wait_seconds": 0.01}
+					if looks > 2 {
+						task["status"], task["result"] = "completed", m.value(run)
+					}
+					toolResult(w, id, map[string]any{"tasks": []any{task}})
 				}
-				toolResult(w, id, map[string]any{"tasks": []any{task}})
-			}
+			})
 			toolResult(w, id, map[string]any{"status": "working", "task_id": "task-1", "recommended_wait_seconds": 0.01})
 			return true
 		}},
@@ -256,9 +258,11 @@ func TestFaults(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			b := start(t)
-			b.mcp.fault = func(w http.ResponseWriter, r *http.Request, id int64, run scriptRun) bool {
-				return c.fault(b.mcp, w, r, id, run)
-			}
+			b.mcp.set(func(m *fakeMCP) {
+				m.fault = func(w http.ResponseWriter, r *http.Request, id int64, run scriptRun) bool {
+					return c.fault(m, w, r, id, run)
+				}
+			})
 			if c.within == 0 {
 				c.within = time.Minute
 			}
@@ -276,7 +280,7 @@ func TestFaults(t *testing.T) {
 			if assumed := b.sts.assumed(); runs != c.runs || assumed != c.assumed {
 				t.Errorf("%d scripts and %d AssumeRole, want %d and %d", runs, assumed, c.runs, c.assumed)
 			}
-			b.mcp.fault = nil
+			b.mcp.set(func(m *fakeMCP) { m.fault = nil })
 			if got := b.call(b.token("ops"), "query", `{"accounts":["Staging"],"service":"ec2","operation":"DescribeInstances"}`); got.statuses() != "333/us-east-1=ok" {
 				t.Errorf("afterwards: %q (%+v)", got.statuses(), got.Error)
 			}
@@ -287,13 +291,17 @@ func TestFaults(t *testing.T) {
 func TestRegionsAndFailuresStayApart(t *testing.T) {
 	t.Parallel()
 	b := start(t)
+	b.sts.mu.Lock()
 	b.sts.deny["333333333333"] = true
-	b.mcp.reply = func(run scriptRun, region string) any {
-		if region == "eu-west-1" {
-			return map[string]any{"error": "ClientError('An error occurred (UnauthorizedOperation) when calling the DescribeInstances operation: no')", "calls": 1}
+	b.sts.mu.Unlock()
+	b.mcp.set(func(m *fakeMCP) {
+		m.reply = func(run scriptRun, region string) any {
+			if region == "eu-west-1" {
+				return map[string]any{"error": "ClientError('An error occurred (UnauthorizedOperation) when calling the DescribeInstances operation: no')", "calls": 1}
+			}
+			return instances(run, region, 5)
 		}
-		return instances(run, region, 5)
-	}
+	})
 	got := b.call(b.token("ops"), "query", `{"accounts":["all"],"regions":["all"],"service":"ec2","operation":"DescribeInstances","limit":4}`)
 	if want := "111/eu-west-1=denied 111/us-east-1=ok 222/eu-west-1=denied 222/us-east-1=ok 333/all=denied"; got.statuses() != want {
 		t.Fatalf("got %s, want %s (%+v)", got.statuses(), want, got.Error)
@@ -306,7 +314,7 @@ func TestRegionsAndFailuresStayApart(t *testing.T) {
 	if b.sts.assumed() != before {
 		t.Error("a refused AssumeRole was tried again at once")
 	}
-	b.mcp.reply = nil
+	b.mcp.set(func(m *fakeMCP) { m.reply = nil })
 	if got := b.call(b.token("ops"), "query", `{"accounts":["Central"],"regions":["eu-west-1","us-east-1"],"service":"iam","operation":"ListUsers"}`); got.statuses() != "111/global=ok" {
 		t.Errorf("a global service: %s %+v", got.statuses(), got.Error)
 	}
@@ -315,7 +323,9 @@ func TestRegionsAndFailuresStayApart(t *testing.T) {
 func TestLargeAnswersAreCutEvenly(t *testing.T) {
 	t.Parallel()
 	b := start(t, "RESULT_MAX_BYTES=20000")
-	b.mcp.reply = func(run scriptRun, region string) any { return instances(run, region, 30_000) } // over 6 MB in all
+	b.mcp.set(func(m *fakeMCP) {
+		m.reply = func(run scriptRun, region string) any { return instances(run, region, 30_000) } // over 6 MB in all
+	})
 	got := b.call(b.token("ops"), "query", `{"accounts":["all"],"service":"ec2","operation":"DescribeInstances"}`)
 	if got.statuses() != "111/us-east-1=ok 222/us-east-1=ok 333/us-east-1=ok" || !got.Truncated || len(got.Notes) == 0 {
 		t.Fatalf("%s truncated %v notes %v (%+v)", got.statuses(), got.Truncated, got.Notes, got.Error)

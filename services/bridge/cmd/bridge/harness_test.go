@@ -414,6 +414,13 @@ type fakeMCP struct {
 	polls func(w http.ResponseWriter, id int64)
 }
 
+// set changes the stand-in while it serves.
+func (m *fakeMCP) set(change func(m *fakeMCP)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(m)
+}
+
 func newFakeMCP(t *testing.T, sts *fakeSTS) *fakeMCP {
 	m := &fakeMCP{sts: sts, sessions: map[string]string{}, conns: map[string]bool{}, tools: []string{"aws___run_script", "aws___get_tasks", "aws___search_documentation",
 		"aws___read_documentation", "aws___retrieve_skill", "aws___get_regional_availability"}}
@@ -475,7 +482,10 @@ func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 	case "tools/list":
 		tools := []any{}
-		for _, name := range m.tools {
+		m.mu.Lock()
+		names := m.tools
+		m.mu.Unlock()
+		for _, name := range names {
 			tools = append(tools, map[string]any{"name": name, "inputSchema": map[string]any{"type": "object"}})
 		}
 		result(w, message.ID, map[string]any{"tools": tools})
@@ -484,7 +494,10 @@ func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 		case "aws___run_script":
 			m.runScript(t, w, r, message.ID, who, session, message.Params.Meta.Region, message.Params.Arguments.Code)
 		case "aws___get_tasks":
-			m.polls(w, message.ID)
+			m.mu.Lock()
+			polls := m.polls
+			m.mu.Unlock()
+			polls(w, message.ID)
 		default:
 			toolResult(w, message.ID, map[string]any{"content": map[string]any{"result": []string{message.Params.Name}}})
 		}
@@ -515,8 +528,9 @@ func (m *fakeMCP) runScript(t *testing.T, w http.ResponseWriter, r *http.Request
 		}
 	}
 	m.runs = append(m.runs, run)
+	fault := m.fault
 	m.mu.Unlock()
-	if m.fault != nil && m.fault(w, r, id, run) {
+	if fault != nil && fault(w, r, id, run) {
 		return
 	}
 	toolResult(w, id, m.value(run))
@@ -524,6 +538,9 @@ func (m *fakeMCP) runScript(t *testing.T, w http.ResponseWriter, r *http.Request
 
 // value is what the script would return.
 func (m *fakeMCP) value(run scriptRun) map[string]any {
+	m.mu.Lock()
+	reply := m.reply
+	m.mu.Unlock()
 	regions, calls := map[string]any{}, []any{}
 	asked := run.Ask.Regions
 	var enabled any
@@ -538,8 +555,8 @@ func (m *fakeMCP) value(run scriptRun) map[string]any {
 		calls = append(calls, map[string]any{"service": "ec2", "operation": "DescribeRegions", "status": "success"})
 	}
 	for _, region := range asked {
-		if m.reply != nil {
-			regions[region] = m.reply(run, region)
+		if reply != nil {
+			regions[region] = reply(run, region)
 		} else {
 			regions[region] = instances(run, region, 2)
 		}

@@ -153,7 +153,7 @@ func TestUpstreamDriftIsLogged(t *testing.T) {
 	if got := b.call(b.token("ops"), "list_accounts", `{}`); !got.OK {
 		t.Fatalf("%+v", got.Error)
 	}
-	b.mcp.tools = b.mcp.tools[1:]
+	b.mcp.set(func(m *fakeMCP) { m.tools = m.tools[1:] })
 	other := exec.Command(binary)
 	other.Env = append([]string{}, "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(b.runtime.server.URL, "http://"), "AWS_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID="+ownKey, "AWS_SECRET_ACCESS_KEY="+ownSecret, "AWS_SESSION_TOKEN="+ownToken, "TARGET_ACCOUNTS="+threeAccounts, "ENVIRONMENT=dev",
