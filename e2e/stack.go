@@ -104,6 +104,17 @@ type Fault struct {
 	Hint    string `json:"hint"`
 }
 
+// Usage counts tokens. What is read from the model's prompt cache or written to it is not in InputTokens.
+type Usage struct {
+	InputTokens      int `json:"input_tokens"`
+	OutputTokens     int `json:"output_tokens"`
+	CacheReadTokens  int `json:"cache_read_tokens"`
+	CacheWriteTokens int `json:"cache_write_tokens"`
+}
+
+// Read is all that the model has read, cached or not.
+func (u Usage) Read() int { return u.InputTokens + u.CacheReadTokens + u.CacheWriteTokens }
+
 // Answer is the agent's JSON answer: either Response with its proof, or Error.
 type Answer struct {
 	Response  string    `json:"response"`
@@ -112,11 +123,8 @@ type Answer struct {
 	Turns     int       `json:"turns"`
 	ToolCalls int       `json:"tool_calls"`
 	SessionID string    `json:"session_id"`
-	Usage     struct {
-		InputTokens  int `json:"input_tokens"`
-		OutputTokens int `json:"output_tokens"`
-	} `json:"usage"`
-	Error *Fault `json:"error"`
+	Usage     Usage     `json:"usage"`
+	Error     *Fault    `json:"error"`
 }
 
 // Reply is an HTTP answer, whole.

@@ -184,7 +184,7 @@ func runCase(ctx context.Context, asker Asker, token string, c Case) (result Res
 		return result
 	}
 	result.Turns, result.ToolCalls, result.Response = answer.Turns, answer.ToolCalls, answer.Response
-	result.InputTokens, result.OutputTokens = answer.Usage.InputTokens, answer.Usage.OutputTokens
+	result.InputTokens, result.OutputTokens = answer.Usage.Read(), answer.Usage.OutputTokens
 	result.Faults = append(result.Faults, Check(c, answer)...)
 	return result
 }

@@ -37,8 +37,8 @@ func printAnswer(w io.Writer, answer e2e.Answer) {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "Model turns: %d, tool calls: %d, tokens in/out: %d/%d.\n",
-		answer.Turns, answer.ToolCalls, answer.Usage.InputTokens, answer.Usage.OutputTokens)
+	fmt.Fprintf(w, "Model turns: %d, tool calls: %d, tokens read: %d (%d from the cache), written: %d.\n",
+		answer.Turns, answer.ToolCalls, answer.Usage.Read(), answer.Usage.CacheReadTokens, answer.Usage.OutputTokens)
 }
 
 func orDash(s string) string {
