@@ -15,7 +15,7 @@ help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: build python ## start the local platform, ask one question, stop; Q="..." asks another
+demo: chain python ## start the local platform, ask one question, stop; Q="..." asks another
 	@build/platform demo -question "$${Q:-List EC2 instances in account 222222222222}"
 
 .PHONY: local
@@ -23,13 +23,18 @@ local: build python ## start the local platform and keep it until Ctrl-C
 	@exec build/platform local
 
 .PHONY: build
-build: ## build every binary into build/
+build: chain ## build every binary into build/
+	@cd services/cli && $(GOBUILD) -o ../../build/centralops ./cmd/centralops
+	@cd e2e && $(GOBUILD) -o ../build/evals ./cmd/evals
+
+# What one question needs, and no more: a newcomer waits for it.
+.PHONY: chain
+chain:
 	@mkdir -p build/bridge build/interceptor
 	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/bridge/bootstrap ./cmd/bridge
 	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/interceptor/bootstrap ./cmd/interceptor
 	@cd services/agent && $(GOBUILD) -o ../../build/agent ./cmd/agent
-	@cd services/cli && $(GOBUILD) -o ../../build/centralops ./cmd/centralops
-	@cd e2e && $(GOBUILD) -o ../build/ ./cmd/platform ./cmd/evals
+	@cd e2e && $(GOBUILD) -o ../build/platform ./cmd/platform
 
 .PHONY: python
 python: .venv/ready ## install the pinned Python packages of the emulator into .venv
@@ -52,6 +57,11 @@ test: build python build/tools/gotestsum ## run every test of every module, with
 	@rm -f build/count
 	@GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} build/tools/gotestsum --raw-command \
 	  --post-run-command '.ci/count build/count' -- .ci/gotest -race -shuffle=on -timeout=10m -- $(MODULES)
+
+.PHONY: bench
+bench: build python ## measure the promised speeds, and a Python handler beside the bridge; ARGS=-strict fails on a missed one
+	@cd e2e && $(GOBUILD) -o ../build/bench ./bench
+	@exec build/bench $(ARGS)
 
 .PHONY: verify
 verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of every module on its own

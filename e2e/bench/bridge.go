@@ -3,13 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -254,8 +251,8 @@ func (b *bridge) memory(ctx context.Context) ([]Row, error) {
 }
 
 // takeover measures the first query of a second execution environment, when a session takes 9 s to start and a script
-// 1.3 s, and the first one has left its sessions in the table at endpoint.
-func (b *bridge) takeover(ctx context.Context, endpoint, table string) ([]Row, error) {
+// 1.3 s, and the first one has left its session in the table at endpoint.
+func (b *bridge) takeover(ctx context.Context, endpoint string) ([]Row, error) {
 	x, err := startCloud(ctx, b.authority, b.pool, 1, conditions{coldStart: 9 * time.Second, script: 1300 * time.Millisecond})
 	if err != nil {
 		return nil, err
@@ -263,7 +260,7 @@ func (b *bridge) takeover(ctx context.Context, endpoint, table string) ([]Row, e
 	defer x.close()
 	var times []time.Duration
 	for range 2 {
-		f, err := b.start(x, "SESSION_TABLE="+table, "AWS_ENDPOINT_URL_DYNAMODB="+endpoint)
+		f, err := b.start(x, "SESSION_TABLE="+sessionTable, "AWS_ENDPOINT_URL_DYNAMODB="+endpoint)
 		if err != nil {
 			return nil, err
 		}
@@ -285,14 +282,4 @@ func ownCPU() time.Duration {
 		return 0 // cannot fail with this argument; the share is a note
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
-}
-
-// errNoBinary says how to get what is to be measured.
-var errNoBinary = errors.New("is missing: run `make build`")
-
-func exists(path string) error {
-	if _, err := os.Stat(path); err != nil {
-		return fmt.Errorf("%s %w", strings.TrimPrefix(path, "./"), errNoBinary)
-	}
-	return nil
 }

@@ -26,6 +26,7 @@ type function struct {
 	server  *http.Server
 	started time.Time
 	polled  chan time.Time // gets the time of the first poll, once
+	exited  chan struct{}  // closed when the process has ended
 	events  chan event
 
 	mu      sync.Mutex
@@ -60,7 +61,7 @@ func startFunction(command, env []string, log io.Writer) (*function, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &function{polled: make(chan time.Time, 1), events: make(chan event), waiting: map[string]chan outcome{}}
+	f := &function{polled: make(chan time.Time, 1), exited: make(chan struct{}), events: make(chan event), waiting: map[string]chan outcome{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", f.next)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", f.finish(false))
@@ -76,7 +77,7 @@ func startFunction(command, env []string, log io.Writer) (*function, error) {
 	f.process.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(),
 		"AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
-		"_HANDLER=bootstrap", "AWS_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true",
+		"_HANDLER=bootstrap", "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true",
 	}, env...)
 	f.process.Stdout, f.process.Stderr = log, log // nil is the null device
 	f.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -84,6 +85,10 @@ func startFunction(command, env []string, log io.Writer) (*function, error) {
 	if err := f.process.Start(); err != nil {
 		return nil, errors.Join(err, f.server.Close())
 	}
+	go func() {
+		_ = f.process.Wait() // its state says the rest
+		close(f.exited)
+	}()
 	return f, nil
 }
 
@@ -120,11 +125,16 @@ func (f *function) finish(failed bool) http.HandlerFunc {
 	}
 }
 
+// errExited says where the reason is.
+var errExited = errors.New("the process has ended: its log says why (-log shows it)")
+
 // firstPoll waits for the process to ask for its first event and returns how long that took from its start.
 func (f *function) firstPoll(ctx context.Context) (time.Duration, error) {
 	select {
 	case at := <-f.polled:
 		return at.Sub(f.started), nil
+	case <-f.exited:
+		return 0, errExited
 	case <-ctx.Done():
 		return 0, fmt.Errorf("no poll from the function: %w", ctx.Err())
 	}
@@ -156,6 +166,8 @@ func (f *function) invoke(ctx context.Context, tool, token string, arguments any
 
 	select {
 	case f.events <- event{id: id, payload: payload, clientContext: string(clientContext)}:
+	case <-f.exited:
+		return answer{}, errExited
 	case <-ctx.Done():
 		return answer{}, fmt.Errorf("the function does not poll: %w", ctx.Err())
 	}
@@ -167,6 +179,8 @@ func (f *function) invoke(ctx context.Context, tool, token string, arguments any
 		}
 		a.payload, a.ended = o.payload, o.at
 		return a, nil
+	case <-f.exited:
+		return answer{}, errExited
 	case <-ctx.Done():
 		return answer{}, fmt.Errorf("no answer from the function: %w", ctx.Err())
 	}
@@ -193,6 +207,6 @@ func statusBytes(pid int, field string) (int64, error) {
 // stop kills the process and its children and waits for it.
 func (f *function) stop() {
 	_ = syscall.Kill(-f.process.Process.Pid, syscall.SIGKILL) // it may have ended by itself
-	_ = f.process.Wait()                                      // "signal: killed" is what was asked for
+	<-f.exited
 	_ = f.server.Close()
 }

@@ -1,7 +1,7 @@
 // Command bench measures the bridge and the agent against the limits that the project has promised, and the bridge
 // against a Python handler of the same job. docs/benchmarks.md says what each row means.
 //
-// Usage: bench [-build dir] [-python file] [-json file] [-only parts] [-strict]
+// Usage: bench [-build dir] [-python file] [-tools file] [-json file] [-only parts] [-strict]
 //
 // Exit status: 0 measured, 1 something could not be measured, or with -strict a limit was missed, 2 wrong usage.
 package main
@@ -29,9 +29,9 @@ var parts = []string{"bridge", "python", "agent", "takeover"}
 
 // settings are the command line's.
 type settings struct {
-	build, python, json string
-	only                []string
-	strict, log         bool
+	build, python, tools, json string
+	only                       []string
+	strict, log                bool
 }
 
 func parse(args []string, stderr io.Writer) (settings, error) {
@@ -41,6 +41,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.build, "build", "build", "`directory` with bridge/bootstrap and agent")
 	flags.StringVar(&s.python, "python", ".venv/bin/python", "`interpreter` that has moto and boto3")
+	flags.StringVar(&s.tools, "tools", "services/bridge/tools.json", "`file` with the bridge's tools, for the agent")
 	flags.StringVar(&s.json, "json", "", "`file` that gets the numbers as JSON (default <build>/bench.json)")
 	flags.StringVar(&only, "only", strings.Join(parts, ","), "`parts` to run")
 	flags.BoolVar(&s.strict, "strict", false, "fail when a limit is missed")
@@ -109,8 +110,10 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (Report, error) 
 	if s.log {
 		b.log = stderr
 	}
-	if err := exists(b.bootstrap); err != nil {
-		return report, err
+	for _, binary := range []string{b.bootstrap, filepath.Join(s.build, "agent")} {
+		if err := exists(binary); err != nil {
+			return report, err
+		}
 	}
 	dir, err := os.MkdirTemp("", "central-ops-bench")
 	if err != nil {
@@ -135,13 +138,20 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (Report, error) 
 		return report, err
 	}
 	defer b.traces.close()
+	p := baseline{bridge: b, python: s.python}
+	o := operator{
+		binary: filepath.Join(s.build, "agent"), tools: s.tools, authority: b.authority, pool: b.pool, token: b.token, traces: b.traces, log: b.log,
+	}
 
 	for _, part := range []struct {
 		name    string
 		limit   time.Duration
 		measure func(context.Context) ([]Row, error)
 	}{
-		{"bridge", time.Minute, b.measure},
+		{"bridge", 2 * time.Minute, b.measure},
+		{"python", 2 * time.Minute, p.measure},
+		{"agent", time.Minute, o.measure},
+		{"takeover", 2 * time.Minute, func(ctx context.Context) ([]Row, error) { return withTable(ctx, s.python, b.takeover) }},
 	} {
 		if !slices.Contains(s.only, part.name) {
 			continue
@@ -172,4 +182,14 @@ func loadAverage() string {
 		return "unknown"
 	}
 	return strings.Join(fields[:3], " ")
+}
+
+// errNoBinary says how to get what is to be measured.
+var errNoBinary = errors.New("is missing: run `make build`")
+
+func exists(path string) error {
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("%s %w", strings.TrimPrefix(path, "./"), errNoBinary)
+	}
+	return nil
 }
