@@ -54,7 +54,7 @@ var (
 	accountIDs    = regexp.MustCompile(`^[0-9]{12}$`)
 	organizations = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
 	units         = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
-	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1224}$`)
+	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`)
 	guardrails    = regexp.MustCompile(`^[a-z0-9]+:([0-9]+|DRAFT)$`)
 	groupNames    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
 	roleNames     = regexp.MustCompile(`^[\w+=,.@-]{1,57}$`) // "-deny-9" has to fit behind it in 64 characters
@@ -149,7 +149,7 @@ func ParseConfig(get func(key string) string, region string, readFile func(strin
 		Environment:            r.oneOf("environment", "dev", "dev", "staging", "prod"),
 		Region:                 region,
 		OrganizationID:         r.matching("organizationId", organizations, "must look like o-a1b2c3d4e5"),
-		ExternalID:             r.matching("externalId", externalIDs, "must have 2 to 1224 letters, digits or any of _+=,.@:/-"),
+		ExternalID:             r.matching("externalId", externalIDs, "must have 2 to 1000 letters, digits or any of _+=,.@:/-"),
 		GatewayAuth:            r.oneOf("gatewayAuth", "user", "user", "workload"),
 		Model:                  r.text("model", "us.anthropic.claude-sonnet-5"),
 		Guardrail:              r.matching("guardrail", guardrails, "must be <guardrail id>:<version>"),
