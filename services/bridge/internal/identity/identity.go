@@ -5,8 +5,8 @@
 // Cognito puts into one: https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-access-token.html.
 //
 // Keys are fetched at first use. A token with a key id that isn't there makes for one more fetch,
-// at most every ten seconds, so that a rotation is followed and forged key ids cost nothing. When
-// the JWKS can't be read, the last keys stay.
+// so that a rotation is followed at once; three such fetches may come together and then one every ten
+// seconds, so that forged key ids cost next to nothing. When the JWKS can't be read, the last keys stay.
 package identity
 
 import (
@@ -24,13 +24,15 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
 
 const (
-	// refetch is the least time between two fetches of the JWKS for want of a key.
-	refetch = 10 * time.Second
+	// refetch and refetches bound how often the JWKS is fetched for want of a key.
+	refetch   = 10 * time.Second
+	refetches = 3
 	// patience bounds one fetch.
 	patience = 5 * time.Second
 	// maxJWKS bounds its answer: a pool has two keys, of 400 bytes each.
@@ -52,16 +54,16 @@ type Verifier struct {
 	config Config
 	parser *jwt.Parser
 	flight singleflight.Group
+	wanted *rate.Limiter // fetches for want of a key
 
-	mu    sync.Mutex
-	keys  map[string]any // by key id
-	tried time.Time      // the last fetch
-	err   error          // what became of it
+	mu   sync.Mutex
+	keys map[string]any // by key id; nil before the first
+	err  error          // what became of the last fetch
 }
 
 // New returns a Verifier that has no keys yet.
 func New(client *http.Client, config Config) *Verifier {
-	return &Verifier{http: client, config: config, parser: jwt.NewParser(
+	return &Verifier{http: client, config: config, wanted: rate.NewLimiter(rate.Every(refetch), refetches), parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(config.Issuer), jwt.WithExpirationRequired())}
 }
 
@@ -85,6 +87,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (bridge.Person, err
 	var c claims
 	var outage error
 	_, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
+		if _, ok := t.Header["crit"]; ok { // extensions that must be understood, and none is: RFC 7515, 4.1.11
+			return nil, errors.New("critical header parameters")
+		}
 		id, _ := t.Header["kid"].(string) // "" is no key's id
 		key, err := v.key(ctx, id)
 		if bridge.CodeOf(err) == bridge.Unavailable {
@@ -124,7 +129,7 @@ func reason(err error) error {
 	}{
 		{jwt.ErrTokenMalformed, "the token is not a JWT"},
 		{jwt.ErrTokenSignatureInvalid, "the token's signature does not verify"},
-		{jwt.ErrTokenUnverifiable, "the token is signed by an unknown key"},
+		{jwt.ErrTokenUnverifiable, "the token is signed by an unknown key, or in a way that is not known"},
 		{jwt.ErrTokenNotValidYet, "the token is not valid yet"},
 		{jwt.ErrTokenRequiredClaimMissing, "the token lacks exp"},
 	} {
@@ -141,12 +146,12 @@ func refuse(hint string, err error) error {
 
 // key returns the key with that id.
 func (v *Verifier) key(ctx context.Context, id string) (any, error) {
-	key, fetch := v.lookup(id)
-	if key == nil && fetch {
-		if _, err, _ := v.flight.Do("", func() (any, error) { return nil, v.fetch(ctx) }); err != nil && !v.have() {
+	key, some := v.lookup(id)
+	if key == nil && (!some || v.wanted.Allow()) {
+		_, err, _ := v.flight.Do("", func() (any, error) { return nil, v.fetch(ctx) })
+		if key, some = v.lookup(id); err != nil && !some {
 			return nil, err
 		}
-		key, _ = v.lookup(id)
 	}
 	if key == nil {
 		if err := v.outage(); err != nil {
@@ -157,18 +162,11 @@ func (v *Verifier) key(ctx context.Context, id string) (any, error) {
 	return key, nil
 }
 
-// lookup returns the key with that id, nil if there is none; then fetch says whether it is time to
-// ask for it.
-func (v *Verifier) lookup(id string) (key any, fetch bool) {
+// lookup returns the key with that id, nil if there is none, and whether there are keys at all.
+func (v *Verifier) lookup(id string) (key any, some bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.keys[id], time.Since(v.tried) >= refetch || v.keys == nil
-}
-
-func (v *Verifier) have() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.keys != nil
+	return v.keys[id], v.keys != nil
 }
 
 // outage returns why there are no keys at all, if there are none.
@@ -197,7 +195,7 @@ func (v *Verifier) fetch(ctx context.Context) error {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.tried, v.err = time.Now(), err
+	v.err = err
 	if err == nil {
 		v.keys = keys
 	}

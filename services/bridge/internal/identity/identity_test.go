@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -48,11 +49,14 @@ func newPool(t *testing.T) *pool {
 	return p
 }
 
-func (p *pool) token(t *testing.T, kid string) string {
+func (p *pool) token(t *testing.T, kid string, headers ...string) string {
 	t.Helper()
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"iss": "https://pool", "client_id": "c", "token_use": "access", "sub": "s",
 		"exp": time.Now().Add(time.Hour).Unix()})
 	token.Header["kid"] = kid
+	for _, name := range headers {
+		token.Header[name] = []string{"x"}
+	}
 	signed, err := token.SignedString(p.key)
 	if err != nil {
 		t.Fatal(err)
@@ -72,27 +76,41 @@ func TestKeysRotateAndOutlastAnOutage(t *testing.T) {
 	if person, err := v.Verify(t.Context(), p.token(t, "k1")); err != nil || person.Username != "s" {
 		t.Fatalf("%+v, %v", person, err)
 	}
+	p.kid.Store("k2")
+	if _, err := v.Verify(t.Context(), p.token(t, "k2")); err != nil {
+		t.Errorf("at once after a rotation: %v", err)
+	}
+	if _, err := v.Verify(t.Context(), p.token(t, "k1")); bridge.CodeOf(err) != bridge.Unauthenticated {
+		t.Errorf("a key that was taken out: %v", err)
+	}
 	fetches := p.fetches.Load()
 	for range 20 {
 		if _, err := v.Verify(t.Context(), p.token(t, "forged")); bridge.CodeOf(err) != bridge.Unauthenticated {
 			t.Fatalf("unknown key: %v", err)
 		}
 	}
-	if got := p.fetches.Load(); got != fetches {
-		t.Errorf("forged key ids made for %d fetches", got-fetches)
-	}
-	p.kid.Store("k2")
-	v.tried = time.Time{} // as after ten seconds
-	if _, err := v.Verify(t.Context(), p.token(t, "k2")); err != nil {
-		t.Errorf("after a rotation: %v", err)
+	if got := p.fetches.Load() - fetches; got > refetches {
+		t.Errorf("forged key ids made for %d fetches", got)
 	}
 	p.out.Store(true)
-	v.tried = time.Time{}
+	v.wanted = rate.NewLimiter(rate.Inf, 1) // as after ten seconds
 	if _, err := v.Verify(t.Context(), p.token(t, "k2")); err != nil {
 		t.Errorf("in an outage: %v", err)
 	}
 	if _, err := v.Verify(t.Context(), p.token(t, "k3")); bridge.CodeOf(err) != bridge.Unauthenticated {
 		t.Errorf("in an outage, an unknown key: %v", err)
+	}
+}
+
+func TestCriticalHeadersAreRefused(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	v := New(p.Client(), Config{Issuer: "https://pool", ClientIDs: []string{"c"}, JWKSURL: p.URL})
+	if _, err := v.Verify(t.Context(), p.token(t, "k1", "crit")); bridge.CodeOf(err) != bridge.Unauthenticated {
+		t.Errorf("a token with an extension that must be understood: %v", err)
+	}
+	if _, err := v.Verify(t.Context(), p.token(t, "k1", "other")); err != nil {
+		t.Errorf("a token with a header that need not be: %v", err)
 	}
 }
 
@@ -104,9 +122,8 @@ func FuzzVerify(f *testing.F) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	f.Cleanup(server.Close)
 	v := New(server.Client(), Config{Issuer: "https://pool", ClientIDs: []string{"c"}, JWKSURL: server.URL})
-	v.keys = map[string]any{}
+	v.keys, v.wanted = map[string]any{}, rate.NewLimiter(0, 0) // no fetching
 	f.Fuzz(func(t *testing.T, token string) {
-		v.tried = time.Now() // no fetching
 		if person, err := v.Verify(t.Context(), token); err == nil {
 			t.Errorf("%q is %+v", token, person)
 		} else if len(token) > 20 && strings.Contains(err.Error(), token) {
