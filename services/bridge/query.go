@@ -278,7 +278,7 @@ func (q Query) validate() error {
 	return nil
 }
 
-// JSONDepth returns how deep the arrays and objects of valid JSON are nested.
+// JSONDepth returns how deep the arrays and objects of JSON, which need not be valid, are nested.
 func JSONDepth(raw []byte) int {
 	depth, deepest, inString := 0, 0, false
 	for i := 0; i < len(raw); i++ {

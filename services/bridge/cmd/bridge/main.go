@@ -33,6 +33,6 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 		return 2
 	}
 	go b.warm(ctx)
-	lambda.StartWithOptions(b.handle, lambda.WithContext(ctx))
+	lambda.StartWithOptions(b, lambda.WithContext(ctx))
 	return 0
 }

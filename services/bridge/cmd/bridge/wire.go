@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -108,7 +107,9 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, tracer, logger}, nil
 }
 
-func (p *program) handle(ctx context.Context, event json.RawMessage) (json.RawMessage, error) {
+// Invoke implements lambda.Handler on the event's bytes, so that one which encoding/json does not take,
+// such as objects nested deeper than it goes, is answered like other bad input.
+func (p *program) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	defer p.tracer.Flush(ctx)
 	ctx, end := p.tracer.Start(ctx, "tool call")
 	answer, err := p.handler.Handle(ctx, event)

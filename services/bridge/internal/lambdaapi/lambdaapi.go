@@ -86,7 +86,7 @@ func New(verifier Verifier, b Bridge, knowledge Knowledge, logger *slog.Logger, 
 }
 
 // Handle answers one tool call. It never returns an error.
-func (h *Handler) Handle(ctx context.Context, event json.RawMessage) (json.RawMessage, error) {
+func (h *Handler) Handle(ctx context.Context, event []byte) ([]byte, error) {
 	start := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, cutoff(ctx, start))
 	defer cancel()
@@ -133,7 +133,7 @@ func cutoff(ctx context.Context, now time.Time) time.Time {
 
 // answer runs the tool that the client context names. The tool's name is returned if there is one
 // of that name, "" otherwise.
-func (h *Handler) answer(ctx context.Context, event json.RawMessage) (string, any, error) {
+func (h *Handler) answer(ctx context.Context, event []byte) (string, any, error) {
 	name, token := fromContext(ctx)
 	if name == "" {
 		return "", nil, &bridge.Error{Op: "read client context", Code: bridge.Invalid, Err: errors.New(toolNameKey + " is missing"),
@@ -219,11 +219,11 @@ func Decode(tool bridge.Tool, event []byte) (a arguments, raw json.RawMessage, e
 	if len(bytes.TrimSpace(event)) == 0 {
 		event = []byte("{}")
 	}
+	if depth := bridge.JSONDepth(event); depth > maxDepth { // first: encoding/json takes 10,000 levels for a syntax error
+		return a, nil, refuse("no AWS operation takes parameters that deep", "the arguments are nested %d levels deep, at most %d are taken", depth, maxDepth)
+	}
 	if !json.Valid(event) {
 		return a, nil, refuse("send a JSON object", "the arguments are not JSON")
-	}
-	if depth := bridge.JSONDepth(event); depth > maxDepth {
-		return a, nil, refuse("no AWS operation takes parameters that deep", "the arguments are nested %d levels deep, at most %d are taken", depth, maxDepth)
 	}
 	var document any
 	if err := json.Unmarshal(event, &document); err != nil {
