@@ -55,7 +55,7 @@ build/tools/%: e2e/go.mod
 .PHONY: test
 test: build python build/tools/gotestsum ## run every test of every module, with -race; ends with a count
 	@rm -f build/count
-	@GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname} build/tools/gotestsum --raw-command \
+	@GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname-and-test-fails} build/tools/gotestsum --raw-command \
 	  --post-run-command '.ci/count build/count' -- .ci/gotest -race -shuffle=on -timeout=10m -- $(MODULES)
 
 .PHONY: bench
