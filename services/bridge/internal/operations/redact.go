@@ -114,7 +114,7 @@ const maxInner = 3
 func (r *redactor) walk(path []string, value any, all bool, inner int) any {
 	switch v := value.(type) {
 	case map[string]any:
-		keyID := slices.ContainsFunc(stringsOf(v), accessKeyID.MatchString)
+		keyID := namesKey(v)
 		pair := r.pair(v)
 		out := make(map[string]any, len(v))
 		for name, item := range v {
@@ -185,12 +185,38 @@ func (r *redactor) secret(path []string, value string) bool {
 		r.matches(path[:len(path)-1], func(x *rules) map[string][][]string { return x.any }) {
 		return true
 	}
-	return value != "" && secretName.MatchString(path[len(path)-1]) && !strings.HasPrefix(value, "arn:")
+	return value != "" && secretName(path[len(path)-1]) && !strings.HasPrefix(value, "arn:")
 }
 
-// secretName are member names, in lower case, that hold a secret in whatever service they appear.
-// The names of page tokens, of references to secrets and of settings about them are not among them.
-var secretName = regexp.MustCompile(`(?:^|[^a-z])(?:pwd|psk)$|(?:password|passwd|passphrase|privatekey|private_key|secretkey|secret_key|secretaccesskey|secretstring|secretbinary|sharedsecret|clientsecret|client_secret|webhooksecret|presharedkey|authkey|authtoken|accesstoken|access_token|refreshtoken|refresh_token|idtoken|jwttoken|sessiontoken|bearertoken|securitytoken|jointoken|secrettoken|apikeyvalue|presignedurl|presignedlogurl|uploadpolicysignature|connectionpassword|base32stringseed)$`)
+// secretEndings are ends of member names, in lower case, that hold a secret in whatever service they
+// appear. The names of page tokens, of references to secrets and of settings about them are not
+// among them. A list and no regular expression, because every member of every answer is held to it.
+var secretEndings = []string{
+	"password", "passwd", "passphrase", "privatekey", "private_key", "secretkey", "secret_key", "secretaccesskey",
+	"secretstring", "secretbinary", "sharedsecret", "clientsecret", "client_secret", "webhooksecret", "presharedkey",
+	"authkey", "authtoken", "accesstoken", "access_token", "refreshtoken", "refresh_token", "idtoken", "jwttoken",
+	"sessiontoken", "bearertoken", "securitytoken", "jointoken", "secrettoken", "apikeyvalue", "presignedurl",
+	"presignedlogurl", "uploadpolicysignature", "connectionpassword", "base32stringseed",
+}
+
+// secretWords are like secretEndings, but only as words of their own: no letter a to z before them.
+var secretWords = []string{"pwd", "psk"}
+
+// secretName says whether a member of that name, in lower case, holds a secret.
+func secretName(name string) bool {
+	for _, ending := range secretEndings {
+		if strings.HasSuffix(name, ending) {
+			return true
+		}
+	}
+	for _, word := range secretWords {
+		before, found := strings.CutSuffix(name, word)
+		if last := len(before) - 1; found && (last < 0 || before[last] < 'a' || before[last] > 'z') {
+			return true
+		}
+	}
+	return false
+}
 
 var (
 	accessKeyID = regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`)
@@ -204,28 +230,36 @@ func secretKey(s string) bool {
 		strings.ContainsAny(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && strings.ContainsAny(s, "abcdefghijklmnopqrstuvwxyz") && strings.ContainsAny(s, "0123456789")
 }
 
-func stringsOf(object map[string]any) []string {
-	var out []string
+// hasAccessKeyID says whether s holds an access key id; what cannot is told without the expression.
+func hasAccessKeyID(s string) bool {
+	return len(s) >= 20 && (strings.Contains(s, "AKIA") || strings.Contains(s, "ASIA")) && accessKeyID.MatchString(s)
+}
+
+// namesKey says whether a member of object holds an access key id.
+func namesKey(object map[string]any) bool {
 	for _, v := range object {
-		if s, ok := v.(string); ok {
-			out = append(out, s)
+		if s, ok := v.(string); ok && hasAccessKeyID(s) {
+			return true
 		}
 	}
-	return out
+	return false
 }
 
 // forms are what secrets look like inside a longer text. The text is searched for form only if it
-// holds one of the hints; the first group of form, or all of it, is replaced.
+// holds one of the hints and, if there are any, one of the words in lower case; the first group of
+// form, or all of it, is replaced.
 var forms = []struct {
-	hints []string
-	form  *regexp.Regexp
+	hints, words []string
+	form         *regexp.Regexp
 }{
-	{[]string{"PRIVATE KEY"}, regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?`)},
-	{[]string{"eyJ"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
-	{[]string{"ignature=", "oken="}, regexp.MustCompile(`(?i)[?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature)=([^&\s"'<>]+)`)},
-	{[]string{"://"}, regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:([^\s/@"']+)@`)},
-	{[]string{"=", ":"}, regexp.MustCompile(`(?i)\b(?:password|passwd|pwd|secret_?access_?key|aws_?session_?token|client_?secret|auth_?token|access_?token|api_?key)["']?\s*[=:]\s*["']?([^\s;&,"'}]{4,})`)},
-	{[]string{"gh", "github_pat_", "xox", "glpat-", "sk_live_"}, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|sk_live_[A-Za-z0-9]{16,})`)},
+	{[]string{"PRIVATE KEY"}, nil, regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?`)},
+	{[]string{"eyJ"}, nil, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
+	{[]string{"ignature=", "oken="}, nil, regexp.MustCompile(`(?i)[?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature)=([^&\s"'<>]+)`)},
+	{[]string{"://"}, nil, regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:([^\s/@"']+)@`)},
+	// Every timestamp and ARN has a colon, so a word of the form must be there, too. The words are
+	// without s, which (?i) takes for a long s as well.
+	{[]string{"=", ":"}, []string{"word", "wd", "ecret", "oken", "api"}, regexp.MustCompile(`(?i)\b(?:password|passwd|pwd|secret_?access_?key|aws_?session_?token|client_?secret|auth_?token|access_?token|api_?key)["']?\s*[=:]\s*["']?([^\s;&,"'}]{4,})`)},
+	{[]string{"gh", "github_pat_", "xox", "glpat-", "sk_live_"}, nil, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|sk_live_[A-Za-z0-9]{16,})`)},
 }
 
 // text takes secrets out of a string that is not one as a whole.
@@ -239,11 +273,11 @@ func (r *redactor) text(path []string, s string, inner int) string {
 		}
 	}
 	for _, f := range forms {
-		if slices.ContainsFunc(f.hints, func(h string) bool { return strings.Contains(s, h) }) {
+		if containsAny(s, f.hints) && (f.words == nil || containsAny(strings.ToLower(s), f.words)) {
 			s = r.replace(s, f.form)
 		}
 	}
-	if accessKeyID.MatchString(s) {
+	if hasAccessKeyID(s) {
 		s = longWord.ReplaceAllStringFunc(s, func(word string) string {
 			if secretKey(word) {
 				r.fields++
@@ -253,6 +287,10 @@ func (r *redactor) text(path []string, s string, inner int) string {
 		})
 	}
 	return s
+}
+
+func containsAny(s string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
 }
 
 // json redacts a string that holds a JSON object or list; ok is false if it does not. The string

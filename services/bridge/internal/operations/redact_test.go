@@ -82,3 +82,30 @@ func FuzzRedact(f *testing.F) {
 		}
 	})
 }
+
+func TestSecretName(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"masteruserpassword": true, "pwd": true, "db_pwd": true, "psk": true, "wifi-psk": true, "secretaccesskey": true, "secret_key": true,
+		"dbpwd": false, "cwdpsk": false, "nexttoken": false, "passwordlastused": false, "keyid": false, "secretarn": false, "": false,
+	} {
+		if got := secretName(name); got != want {
+			t.Errorf("secretName(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
+// TestHintsHoldForEveryForm guards the shortcut before the expressions: a text that one of them
+// matches must pass its hints.
+func TestHintsHoldForEveryForm(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"PassWord = hunter2hunter2", "pa\u017f\u017fword=hunter2hunter2", "PASSWD:hunter2hunter2", "pwd=hunter2hunter2", "secretAccessKey: hunter2hunter2",
+		"aws_session_token=hunter2hunter2", "AWS_SESSION_TO\u212aEN=hunter2hunter2", "client\u017fecret=hunter2hunter2", "authtoken=hunter2hunter2",
+		"ACCESS_TOKEN=hunter2hunter2", "api_key=hunter2hunter2", "ApiKey: hunter2hunter2",
+	} {
+		if got, n := Load().Redact("none", "None", map[string]any{"Text": text}); n != 1 || strings.Contains(encode(t, got), "hunter2") {
+			t.Errorf("%s: %d fields, %v", text, n, got)
+		}
+	}
+}
