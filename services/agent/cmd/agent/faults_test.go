@@ -110,6 +110,8 @@ func TestStopReasons(t *testing.T) {
 		"nothing at all":             {script: []standin.Turn{stopped("end_turn")}, want: "without an answer"},
 		"tool use without a tool":    {script: []standin.Turn{stopped("tool_use", "I call"), say("fine")}, want: "fine"},
 		"throttled, then answered":   {script: []standin.Turn{{Status: 429, Code: "ThrottlingException", Message: "slow down"}, say("fine")}, want: "fine"},
+		"slow, then answered":        {script: []standin.Turn{{Status: 408, Code: "ModelTimeoutException", Message: "too slow"}, say("fine")}, want: "fine"},
+		"not ready, then answered":   {script: []standin.Turn{{Status: 429, Code: "ModelNotReadyException", Message: "wait"}, say("fine")}, want: "fine"},
 		"access denied":              {script: []standin.Turn{{Status: 403, Code: "AccessDeniedException", Message: "no"}}, code: "forbidden"},
 		"no such model":              {script: []standin.Turn{{Status: 404, Code: "ResourceNotFoundException", Message: "no"}}, code: "not_found"},
 		"refused as invalid":         {script: []standin.Turn{{Status: 400, Code: "ValidationException", Message: "SECRETPROMPT is bad"}}, code: "internal"},
@@ -140,6 +142,27 @@ func TestStopReasons(t *testing.T) {
 					t.Error("a call that must not run did")
 				}
 			})
+		}
+	}
+}
+
+// A refused request is repeated by the SDK alone, streamed or not: two loops would multiply.
+func TestRefusedRequestsAreRepeatedAFewTimes(t *testing.T) {
+	t.Parallel()
+	down := func(int, standin.ConverseRequest) standin.Turn {
+		return standin.Turn{Status: 503, Code: "ServiceUnavailableException", Message: "down"}
+	}
+	for _, streamed := range []bool{false, true} {
+		b := start(t, &box{bedrock: &standin.Bedrock{Script: down}})
+		code := ""
+		if streamed {
+			_, _, last := b.stream(t.Context(), "hello").all()
+			code = last.Code
+		} else {
+			code = b.ask("hello").Error.Code
+		}
+		if n := len(b.bedrock.Requests()); code != "unavailable" || n != 5 {
+			t.Errorf("streamed %v: code %q after %d requests, want unavailable after 5", streamed, code, n)
 		}
 	}
 }

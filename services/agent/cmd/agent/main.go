@@ -130,7 +130,7 @@ func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.
 // newRetryer retries refused requests with jittered back-off and slows down while Bedrock throttles.
 func newRetryer() aws.Retryer {
 	return retry.NewAdaptiveMode(func(options *retry.AdaptiveModeOptions) {
-		options.StandardOptions = append(options.StandardOptions, func(standard *retry.StandardOptions) {
+		options.StandardOptions = append(options.StandardOptions, converse.RetryOptions, func(standard *retry.StandardOptions) {
 			standard.MaxAttempts = 5
 			standard.MaxBackoff = 8 * time.Second
 		})

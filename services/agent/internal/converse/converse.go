@@ -28,12 +28,14 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
 	agent "github.com/central-ops/central-ops/services/agent"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 )
@@ -59,6 +61,14 @@ type Model struct {
 
 var _ agent.Model = (*Model)(nil)
 
+// RetryOptions makes the client's own retryer take for transient what Bedrock documents as such and the
+// SDK does not know: ModelTimeoutException (status 408) and ModelNotReadyException (status 429).
+func RetryOptions(options *retry.StandardOptions) {
+	options.Retryables = append(slices.Clip(options.Retryables), retry.RetryableErrorCode{Codes: map[string]struct{}{
+		"ModelTimeoutException": {}, "ModelNotReadyException": {},
+	}})
+}
+
 // New returns a Model. The client's own retryer deals with refused requests; see RetryOptions.
 func New(client Client, config Config) *Model { return &Model{client: client, config: config} }
 
@@ -83,7 +93,7 @@ func (m *Model) Generate(ctx context.Context, req agent.Request, onText func(str
 
 	for attempt := 1; ; attempt++ {
 		passed := false
-		turn, err := m.stream(ctx, input, names, func(text string) {
+		turn, begun, err := m.stream(ctx, input, names, func(text string) {
 			passed = true
 			onText(text)
 		})
@@ -91,7 +101,7 @@ func (m *Model) Generate(ctx context.Context, req agent.Request, onText func(str
 			return turn, nil
 		}
 		failure := classify(err)
-		if passed || attempt == maxStreamAttempts || !transient(failure) {
+		if !begun || passed || attempt == maxStreamAttempts || !transient(failure) {
 			return turn, failure
 		}
 		// Full jitter, as the SDK does it for refused requests.

@@ -13,8 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 )
 
-// stream runs one ConverseStream. On an error the turn holds what is known of it, such as its usage.
-func (m *Model) stream(ctx context.Context, input *bedrockruntime.ConverseInput, names names, onText func(string)) (agent.Turn, error) {
+// stream runs one ConverseStream. begun says that Bedrock took the request; an error is then one of the
+// stream, and the turn holds what is known of it, such as its usage.
+func (m *Model) stream(ctx context.Context, input *bedrockruntime.ConverseInput, names names, onText func(string)) (turn agent.Turn, begun bool, err error) {
 	request := &bedrockruntime.ConverseStreamInput{
 		ModelId:         input.ModelId,
 		InferenceConfig: input.InferenceConfig,
@@ -32,7 +33,7 @@ func (m *Model) stream(ctx context.Context, input *bedrockruntime.ConverseInput,
 	}
 	output, err := m.client.ConverseStream(ctx, request)
 	if err != nil {
-		return agent.Turn{}, err
+		return agent.Turn{}, false, err
 	}
 	stream := output.GetStream()
 	defer stream.Close() //nolint:errcheck // nothing is left to read, and Err has said what there is to say
@@ -44,15 +45,15 @@ func (m *Model) stream(ctx context.Context, input *bedrockruntime.ConverseInput,
 	if reader.stopped {
 		// The message is whole. An error after its end, as when the connection breaks before the last
 		// bytes, could cost no more than the usage figures.
-		return reader.turn(), nil
+		return reader.turn(), true, nil
 	}
 	if err := stream.Err(); err != nil {
-		return reader.turn(), err
+		return reader.turn(), true, err
 	}
 	if err := ctx.Err(); err != nil {
-		return reader.turn(), err
+		return reader.turn(), true, err
 	}
-	return reader.turn(), errIncomplete
+	return reader.turn(), true, errIncomplete
 }
 
 // streamReader puts a message together from its events. Blocks are keyed by contentBlockIndex, which
