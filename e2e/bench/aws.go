@@ -44,6 +44,7 @@ type conditions struct {
 	hop       time.Duration // every request
 	coldStart time.Duration // the first script of an MCP session
 	script    time.Duration // every script
+	unlimited bool          // no quota of requests, which 20 processes in a row would exceed
 }
 
 // startCloud starts a cloud with as many member accounts.
@@ -71,7 +72,7 @@ func startCloud(ctx context.Context, a *authority, p *pool, accounts int, c cond
 		return nil, err
 	}
 	if x.server, err = awsmcp.New(awsmcp.Config{
-		Store: x.issued, Roles: roles, Region: region, Answer: instances, ColdStart: c.coldStart, Latency: c.script,
+		Store: x.issued, Roles: roles, Region: region, Answer: instances, ColdStart: c.coldStart, Latency: c.script, Unlimited: c.unlimited,
 	}); err != nil {
 		return nil, err
 	}
