@@ -44,6 +44,7 @@ type Config struct {
 	DailyTokens            int                 // dailyTokens: alarm above so many model tokens a day; 0 for none
 	AlarmEmail             string              // alarmEmail: gets the alarms; "" for nobody
 	DeletionProtection     bool                // deletionProtection: keep people and images from deletion
+	GatewayLogs            bool                // gatewayLogs: true by default; they hold request and response bodies, for 7 days at most
 	OrganizationalUnits    []string            // stackSetOUs: roll the target role out to these
 	AllowedAccount         string              // allowedAccountId: refuse to deploy into any other account
 	CallbackURLs           []string            // callbackUrls of browser sign-in
@@ -121,8 +122,8 @@ func (r *reader) number(key string, fallback, low, high int) int {
 	return n
 }
 
-func (r *reader) flag(key string) bool {
-	v := r.text(key, "false")
+func (r *reader) flag(key, fallback string) bool {
+	v := r.text(key, fallback)
 	if v != "true" && v != "false" {
 		r.fault("central-ops:"+key, "must be true or false", v)
 	}
@@ -161,7 +162,8 @@ func ParseConfig(get func(key string) string, region string, readFile func(strin
 		ProvisionedConcurrency: r.number("provisionedConcurrency", 0, 0, 1000),
 		DailyTokens:            r.number("dailyTokens", 0, 0, 1_000_000_000),
 		AlarmEmail:             r.get("alarmEmail"),
-		DeletionProtection:     r.flag("deletionProtection"),
+		DeletionProtection:     r.flag("deletionProtection", "false"),
+		GatewayLogs:            r.flag("gatewayLogs", "true"),
 		AllowedAccount:         r.matching("allowedAccountId", accountIDs, "must have 12 digits"),
 		AccessPolicies:         r.get("accessPolicies"),
 		CallbackURLs:           []string{"http://localhost:8976/callback"},

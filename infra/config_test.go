@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Config{
 		Environment: "dev", Region: "us-east-1", GatewayAuth: "user", Model: "us.anthropic.claude-sonnet-5", TargetRole: "CentralOpsTargetRole",
-		MCPEndpoint: "https://aws-mcp.us-east-1.api.aws/mcp", MFA: "OPTIONAL", RetentionDays: 30, BridgeMemory: 512,
+		MCPEndpoint: "https://aws-mcp.us-east-1.api.aws/mcp", MFA: "OPTIONAL", RetentionDays: 30, BridgeMemory: 512, GatewayLogs: true,
 		CallbackURLs: []string{"http://localhost:8976/callback"}, Access: map[string][]string{"ops": {"all"}},
 		Accounts: []Account{{ID: "111111111111", Name: "Central", Role: "central"}, {ID: "222222222222", Name: "Production", Role: "member", Environment: "prod"}},
 	}
@@ -51,6 +51,7 @@ func TestFaults(t *testing.T) {
 		"concurrency":              {"provisionedConcurrency", "-1", `central-ops:provisionedConcurrency: must be a whole number from 0 to 1000: got "-1"`},
 		"tokens":                   {"dailyTokens", "many", `central-ops:dailyTokens: must be a whole number from 0 to 1000000000: got "many"`},
 		"flag":                     {"deletionProtection", "yes", `central-ops:deletionProtection: must be true or false: got "yes"`},
+		"gateway logs":             {"gatewayLogs", "on", `central-ops:gatewayLogs: must be true or false: got "on"`},
 		"second factor":            {"mfa", "SMS", `central-ops:mfa: must be one of OFF, OPTIONAL, ON: got "SMS"`},
 		"role name":                {"targetRole", "a b", `central-ops:targetRole: must have 1 to 57 letters, digits or any of _+=,.@-: got "a b"`},
 		"endpoint":                 {"mcpEndpoint", "http://x", `central-ops:mcpEndpoint: must be an https URL: got "http://x"`},

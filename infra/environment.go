@@ -173,8 +173,8 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		return err
 	}
 	if _, err := observability.New(ctx, "observability", &observability.Args{
-		Prefix: prefix, Region: c.Region, BridgeFunction: b.FunctionName, BridgeLogGroup: b.LogGroup, GatewayID: g.ID, GatewayARN: g.ARN, RuntimeARN: r.ARN,
-		Model: c.Model, DailyTokens: c.DailyTokens, Email: c.AlarmEmail, RetentionDays: c.RetentionDays,
+		Prefix: prefix, Region: c.Region, BridgeFunction: b.FunctionName, BridgeLogGroup: b.LogGroup, GatewayARN: g.ARN, RuntimeARN: r.ARN,
+		Model: c.Model, DailyTokens: c.DailyTokens, Email: c.AlarmEmail, RetentionDays: c.RetentionDays, GatewayLogs: c.GatewayLogs,
 	}, pulumi.DependsOn([]pulumi.Resource{b})); err != nil {
 		return err
 	}

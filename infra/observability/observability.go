@@ -15,12 +15,13 @@ import (
 type Args struct {
 	Prefix, Region                 string
 	BridgeFunction, BridgeLogGroup string
-	GatewayID, GatewayARN          pulumi.StringInput
+	GatewayARN                     pulumi.StringInput
 	RuntimeARN                     pulumi.StringInput
 	Model                          string
 	DailyTokens                    int    // alarm above so many tokens a day; 0 for none
 	Email                          string // "" for nobody
 	RetentionDays                  int
+	GatewayLogs                    bool
 }
 
 // Observability is the component.
@@ -114,7 +115,12 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	if _, err := cloudwatch.NewDashboard(ctx, name, &cloudwatch.DashboardArgs{DashboardName: pulumi.String(a.Prefix), DashboardBody: body}, parent); err != nil {
 		return nil, err
 	}
-	return c, deliver(ctx, name, a, parent)
+	if a.GatewayLogs {
+		if err := deliver(ctx, name, a, parent); err != nil {
+			return nil, err
+		}
+	}
+	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{})
 }
 
 // deliver has the Gateway's application logs written to a group of ours. They hold request and response bodies, so the

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// recorder keeps what a program registers. Registrations are concurrent.
+type recorder struct {
+	mu        sync.Mutex
+	resources []pulumi.MockResourceArgs
+}
+
+func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resources = append(r.resources, args)
+	out := args.Inputs.Copy()
+	out["arn"] = resource.NewStringProperty("arn:aws:mock:us-east-1:111111111111:" + args.Name)
+	if args.TypeToken == "command:local:Command" {
+		out["stdout"] = resource.NewStringProperty(`{"arn":"arn:aws:bedrock-agentcore:us-east-1:111111111111:x/` + args.Name + `","id":"` + args.Name + `-id","uri":"u@sha256:0","url":"https://gateway.example/mcp","version":"1"}`)
+	}
+	return args.Name + "-id", out, nil
+}
+
+func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return resource.PropertyMap{"accountId": resource.NewStringProperty("111111111111"), "partition": resource.NewStringProperty("aws")}, nil
+}
+
+// register declares an environment with the values and returns what was registered.
+func register(t *testing.T, values map[string]string) []pulumi.MockResourceArgs {
+	t.Helper()
+	full := map[string]string{"accounts": twoAccounts, "access": `{"ops":["all"]}`}
+	for key, value := range values {
+		full[key] = value
+	}
+	c, err := parse(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools, err := os.ReadFile("../services/bridge/tools.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	denies, err := readDenies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := &recorder{}
+	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
+		return declare(ctx, c, artifacts{bridgeZip: "testdata/bridge.zip", interceptorZip: "testdata/bridge.zip", agent: "agent", digest: "sha256:0", tools: tools, denies: denies})
+	}, pulumi.WithMocks("central-ops", "dev", rec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec.resources
+}
+
+func types(resources []pulumi.MockResourceArgs) map[string]int {
+	counts := map[string]int{}
+	for _, r := range resources {
+		counts[r.TypeToken]++
+	}
+	return counts
+}
+
+func TestInventory(t *testing.T) {
+	t.Parallel()
+	resources := register(t, map[string]string{"stackSetOUs": `["ou-abcd-12345678"]`, "gatewayAuth": "workload", "provisionedConcurrency": "2", "tags": `{"team":"ops"}`})
+	for _, r := range resources {
+		text, err := json.Marshal(r.Inputs.Mappable())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), `\"Principal\":\"*\"`) || strings.Contains(string(text), `\"AWS\":[\"*\"]`) {
+			t.Errorf("%s %s: principal *", r.TypeToken, r.Name)
+		}
+		if tags := r.Inputs["tags"]; tags.IsObject() {
+			if !tags.ObjectValue().HasValue("central-ops:environment") || !tags.ObjectValue().HasValue("team") {
+				t.Errorf("%s %s: tags %v", r.TypeToken, r.Name, tags)
+			}
+		} else if taggable[r.TypeToken] {
+			t.Errorf("%s %s has no tags", r.TypeToken, r.Name)
+		}
+		if name := r.Inputs["name"]; name.IsString() && strings.HasPrefix(r.TypeToken, "aws:iam/role:") && len(name.StringValue()) > 64 {
+			t.Errorf("%s: role name of %d characters", r.Name, len(name.StringValue()))
+		}
+		switch r.TypeToken {
+		case "aws:cloudwatch/logGroup:LogGroup":
+			if n := r.Inputs["retentionInDays"]; !n.IsNumber() || n.NumberValue() == 0 {
+				t.Errorf("%s keeps its logs for ever", r.Name)
+			}
+		case "aws:dynamodb/table:Table":
+			if !r.Inputs["serverSideEncryption"].ObjectValue()["enabled"].BoolValue() {
+				t.Errorf("%s is not encrypted", r.Name)
+			}
+		case "aws:ecr/repository:Repository":
+			if r.Inputs["imageTagMutability"].StringValue() != "IMMUTABLE" || !r.Inputs["imageScanningConfiguration"].ObjectValue()["scanOnPush"].BoolValue() {
+				t.Errorf("%s: tags can move, or nothing is scanned", r.Name)
+			}
+		case "aws:cognito/userPool:UserPool":
+			if !r.Inputs["adminCreateUserConfig"].ObjectValue()["allowAdminCreateUserOnly"].BoolValue() {
+				t.Errorf("%s: people may sign themselves up", r.Name)
+			}
+		case "command:local:Command":
+			for _, verb := range []resource.PropertyKey{"create", "update", "delete"} {
+				if line := r.Inputs[verb].StringValue(); !strings.HasPrefix(line, "GOWORK=off go run ./cmd/agentcorectl ") || strings.Contains(line, "{") {
+					t.Errorf("%s: %s = %q", r.Name, verb, line)
+				}
+			}
+			if r.Inputs.HasValue("triggers") {
+				t.Errorf("%s has triggers, which replace", r.Name)
+			}
+		}
+	}
+}
+
+// taggable is every type of the program whose arguments take tags.
+var taggable = map[string]bool{
+	"aws:cloudwatch/logGroup:LogGroup": true, "aws:cloudwatch/metricAlarm:MetricAlarm": true, "aws:cognito/userPool:UserPool": true,
+	"aws:dynamodb/table:Table": true, "aws:ecr/repository:Repository": true, "aws:iam/role:Role": true, "aws:lambda/function:Function": true,
+	"aws:sns/topic:Topic": true, "aws:ssm/parameter:Parameter": true, "aws:cloudformation/stackSet:StackSet": true,
+}
+
+// TestModes tells what a value of the configuration adds to the plain environment.
+func TestModes(t *testing.T) {
+	t.Parallel()
+	plain := types(register(t, nil))
+	for name, row := range map[string]struct {
+		values map[string]string
+		added  map[string]int
+	}{
+		"workload": {map[string]string{"gatewayAuth": "workload"}, map[string]int{
+			"aws:cognito/resourceServer:ResourceServer": 1, "aws:cognito/userPoolClient:UserPoolClient": 1, "command:local:Command": 1}},
+		"stack set": {map[string]string{"stackSetOUs": `["r-abcd"]`}, map[string]int{
+			"aws:cloudformation/stackSet:StackSet": 1, "aws:cloudformation/stackSetInstance:StackSetInstance": 1}},
+		"no gateway logs": {map[string]string{"gatewayLogs": "false"}, map[string]int{
+			"aws:cloudwatch/logGroup:LogGroup": -1, "aws:cloudwatch/logDeliverySource:LogDeliverySource": -1,
+			"aws:cloudwatch/logDeliveryDestination:LogDeliveryDestination": -1, "aws:cloudwatch/logDelivery:LogDelivery": -1}},
+		"provisioned concurrency": {map[string]string{"provisionedConcurrency": "1"}, map[string]int{
+			"aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": 1}},
+		"tokens and mail": {map[string]string{"dailyTokens": "5", "alarmEmail": "ops@example.com"}, map[string]int{
+			"aws:cloudwatch/metricAlarm:MetricAlarm": 1, "aws:sns/topicSubscription:TopicSubscription": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			added := types(register(t, row.values))
+			for token, n := range plain {
+				if added[token] -= n; added[token] == 0 {
+					delete(added, token)
+				}
+			}
+			if diff := cmp.Diff(row.added, added); diff != "" {
+				t.Errorf("added mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
