@@ -215,6 +215,20 @@ func TestFaults(t *testing.T) {
 			fmt.Fprintf(w, ": hello\r\nevent: message\r\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\"}\r\n\r\nevent: message\r\ndata: %s\r\n\r\n", value)
 			return true
 		}},
+		{name: "server-sent events, the stream left open", status: "ok", runs: 1, assumed: 1, fault: func(m *fakeMCP, w http.ResponseWriter, r *http.Request, id int64, run scriptRun) bool {
+			w.Header().Set("Content-Type", "text/event-stream")
+			value, _ := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": id, "result": map[string]any{"structuredContent": m.value(run)}})
+			fmt.Fprintf(w, "id: 1\ndata:\n\nevent: message\ndata: %s\n\n", value)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+			return true
+		}},
+		{name: "server-sent events, broken off", status: "failed", code: "unavailable", runs: 2, assumed: 1, fault: func(_ *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, _ scriptRun) bool {
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":%d,\"res", id)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}},
 		{name: "text only", status: "ok", runs: 1, assumed: 1, fault: func(m *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, run scriptRun) bool {
 			text, _ := json.Marshal(m.value(run))
 			result(w, id, map[string]any{"content": []any{map[string]any{"type": "text", "text": string(text)}}})

@@ -9,6 +9,7 @@
 //	Accept: application/json, text/event-stream
 //	Mcp-Session-Id: <id>                 all but initialize
 //	MCP-Protocol-Version: 2025-06-18     all but initialize
+//	traceparent, tracestate              in a trace
 //
 // A session begins with initialize (answer: header Mcp-Session-Id) and notifications/initialized
 // (answer: 202, empty). It belongs to role id and role session name: fresh credentials of the same
@@ -95,6 +96,9 @@ const (
 type Config struct {
 	Endpoint string // the URL to POST to
 	Region   string // signing Region
+	// Trace sets the headers that carry ctx's trace to the server, before the request is signed; nil
+	// for none.
+	Trace func(ctx context.Context, headers http.Header)
 }
 
 // Sessions shares MCP session ids between execution environments. Its methods are safe for
@@ -495,6 +499,9 @@ func (c *Client) once(ctx context.Context, st *state, role bridge.RoleSession, s
 		request.Header.Set("Mcp-Session-Id", session)
 		request.Header.Set("MCP-Protocol-Version", protocolVersion)
 	}
+	if c.config.Trace != nil {
+		c.config.Trace(ctx, request.Header)
+	}
 	hash := sha256.Sum256(body)
 	if err := c.signer.SignHTTP(ctx, aws.Credentials{
 		AccessKeyID: role.Credentials.AccessKeyID, SecretAccessKey: role.Credentials.SecretAccessKey, SessionToken: role.Credentials.SessionToken,
@@ -506,7 +513,7 @@ func (c *Client) once(ctx context.Context, st *state, role bridge.RoleSession, s
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	data, err := readBody(response.Header.Get("Content-Type"), io.LimitReader(response.Body, maxAnswer+1), id)
 	if err != nil {
 		return answer{}, err
 	}

@@ -1,10 +1,12 @@
 package awsmcp
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"mime"
 )
 
@@ -16,6 +18,9 @@ const (
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
 )
+
+// eventStream is the media type of server-sent events.
+const eventStream = "text/event-stream"
 
 // reply is a JSON-RPC response.
 type reply struct {
@@ -58,10 +63,36 @@ func decode(contentType string, body []byte, id int64) (reply, error) {
 	return reply{}, last
 }
 
+// readBody reads an answer's body to its end, or, of server-sent events, to the response to message
+// id: the server may leave the stream open after it.
+func readBody(contentType string, body io.Reader, id int64) ([]byte, error) {
+	if kind, _, _ := mime.ParseMediaType(contentType); kind != eventStream {
+		return io.ReadAll(body)
+	}
+	lines := bufio.NewReader(body)
+	var all []byte
+	event := 0 // where the event that is being read begins in all
+	for {
+		line, err := lines.ReadBytes('\n')
+		all = append(all, line...)
+		if len(bytes.TrimRight(line, "\r\n")) == 0 {
+			if _, unknown := decode(contentType, all[event:], id); unknown == nil {
+				return all[event:], nil
+			}
+			event = len(all)
+		}
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+	}
+}
+
 // frames returns the JSON texts in body: itself, or the data of each server-sent event.
 func frames(kind string, body []byte) [][]byte {
 	body = bytes.TrimPrefix(body, []byte("\uFEFF"))
-	if kind != "text/event-stream" {
+	if kind != eventStream {
 		return [][]byte{body}
 	}
 	body = bytes.ReplaceAll(bytes.ReplaceAll(body, []byte("\r\n"), []byte("\n")), []byte("\r"), []byte("\n"))
