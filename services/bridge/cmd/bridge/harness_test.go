@@ -199,6 +199,7 @@ type runtimeAPI struct {
 	waiting map[string]chan []byte
 	stopped chan struct{}
 	n       int
+	xray    string // the trace header that Lambda sends along
 }
 
 type invocation struct {
@@ -216,6 +217,9 @@ func newRuntimeAPI(t *testing.T) *runtimeAPI {
 			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(i.deadline.UnixMilli(), 10))
 			w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:111111111111:function:bridge")
 			w.Header().Set("Lambda-Runtime-Client-Context", i.custom)
+			r.mu.Lock()
+			w.Header().Set("Lambda-Runtime-Trace-Id", r.xray)
+			r.mu.Unlock()
 			_, _ = io.WriteString(w, i.event)
 		case <-req.Context().Done():
 		case <-r.stopped:
@@ -395,6 +399,7 @@ type scriptRun struct {
 	Account, Key, Session, MetaRegion string
 	Ask                               scriptAsk
 	N                                 int // of this account, from 1
+	Traceparent, SignedHeaders        string
 }
 
 // fakeMCP is the AWS MCP Server. It reads the script's payload instead of running Python.
@@ -513,7 +518,8 @@ func (m *fakeMCP) runScript(t *testing.T, w http.ResponseWriter, r *http.Request
 		return
 	}
 	text, err := strconv.Unquote(match[1])
-	run := scriptRun{Account: who.account, Key: who.token, Session: session, MetaRegion: meta}
+	run := scriptRun{Account: who.account, Key: who.token, Session: session, MetaRegion: meta,
+		Traceparent: r.Header.Get("Traceparent"), SignedHeaders: credentialPattern.FindStringSubmatch(r.Header.Get("Authorization"))[4]}
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &run.Ask)
 	}

@@ -89,7 +89,7 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	if c.SessionTable != "" {
 		shared = sessions.New(database, c.SessionTable)
 	}
-	upstream := awsmcp.New(client, shared, logger, awsmcp.Config{Endpoint: c.Endpoint, Region: c.SigningRegion})
+	upstream := awsmcp.New(client, shared, logger, awsmcp.Config{Endpoint: c.Endpoint, Region: c.SigningRegion, Trace: telemetry.Inject})
 	roles := assume.New(sts.NewFromConfig(sdk), assume.Config{
 		Partition: partition(c.Region), RoleName: c.TargetRoleName, SessionName: c.SessionName(), ExternalID: c.ExternalID})
 
@@ -111,13 +111,10 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 // such as objects nested deeper than it goes, is answered like other bad input.
 func (p *program) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	defer p.tracer.Flush(ctx)
-	ctx, end := p.tracer.Start(ctx, "tool call")
-	answer, err := p.handler.Handle(ctx, event)
-	var code bridge.Code
-	if err != nil {
-		code = bridge.Internal
-	}
-	end(code)
+	from := lambdaapi.TraceOf(ctx)
+	ctx, end := p.tracer.Start(telemetry.Join(ctx, from.Parent, from.State, from.XRay))
+	answer, outcome, err := p.handler.Handle(ctx, event)
+	end(outcome.Tool, outcome.Code)
 	return answer, err
 }
 

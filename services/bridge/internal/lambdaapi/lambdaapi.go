@@ -8,6 +8,8 @@
 //
 //	X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token: <JWT>
 //
+// and, so that the caller's trace goes on here, traceparent and tracestate.
+//
 // The answer is always a JSON object: {"ok":true, …}, or
 //
 //	{"ok":false,"error":{"code":"…","message":"…","hint":"…"}}
@@ -85,32 +87,39 @@ func New(verifier Verifier, b Bridge, knowledge Knowledge, logger *slog.Logger, 
 	return &Handler{verifier, b, knowledge, logger, maxBytes}
 }
 
-// Handle answers one tool call. It never returns an error.
-func (h *Handler) Handle(ctx context.Context, event []byte) ([]byte, error) {
+// Outcome is how a tool call ended.
+type Outcome struct {
+	Tool string      // "" if there is no tool of the name asked for
+	Code bridge.Code // "" if the call was answered; why it was refused otherwise
+}
+
+// Handle answers one tool call. Its error is a bug: a refused call is an answer, too.
+func (h *Handler) Handle(ctx context.Context, event []byte) ([]byte, Outcome, error) {
 	start := time.Now()
 	ctx, cancel := context.WithDeadline(ctx, cutoff(ctx, start))
 	defer cancel()
 
 	tool, answer, err := h.answer(ctx, event)
-	level, code := slog.LevelInfo, ""
+	level, outcome := slog.LevelInfo, Outcome{Tool: tool}
 	if err != nil {
 		answer = refusal{Error: bridge.FailureOf(err)}
-		code = string(bridge.CodeOf(err))
-		if bridge.CodeOf(err) == bridge.Internal {
+		outcome.Code = bridge.CodeOf(err)
+		if outcome.Code == bridge.Internal {
 			level = slog.LevelError
 		}
 	}
 	encoded, encodeErr := bridge.EncodeJSON(answer)
 	if encodeErr != nil {
-		return nil, fmt.Errorf("write answer of %s: %w", tool, encodeErr)
+		outcome.Code = bridge.Internal
+		return nil, outcome, fmt.Errorf("write answer of %s: %w", tool, encodeErr)
 	}
-	attrs := []slog.Attr{slog.String("tool", tool), slog.String("code", code),
+	attrs := []slog.Attr{slog.String("tool", tool), slog.String("code", string(outcome.Code)),
 		slog.Int("bytes", len(encoded)), slog.Int64("duration_ms", time.Since(start).Milliseconds())}
 	if level == slog.LevelError { // internal errors are ours: their text holds no arguments
 		attrs = append(attrs, slog.String("error", err.Error()))
 	}
 	h.logger.LogAttrs(ctx, level, "tool call finished", attrs...)
-	return encoded, nil
+	return encoded, outcome, nil
 }
 
 type refusal struct {
@@ -259,16 +268,44 @@ func fromContext(ctx context.Context) (tool, token string) {
 	return tool, UserToken(custom[headersKey])
 }
 
+// Trace is the trace context that an invocation comes with; "" for what isn't there.
+type Trace struct {
+	Parent string // header traceparent (https://www.w3.org/TR/trace-context/)
+	State  string // header tracestate
+	XRay   string // Lambda's own: Root=1-<8 hex>-<24 hex>;Parent=<16 hex>;Sampled=<0|1>
+}
+
+// TraceOf returns the trace context of the invocation that ctx belongs to.
+func TraceOf(ctx context.Context) Trace {
+	var trace Trace
+	if lambda, ok := lambdacontext.FromContext(ctx); ok {
+		headers := lambda.ClientContext.Custom[headersKey]
+		trace.Parent, trace.State = header(headers, "traceparent"), header(headers, "tracestate")
+	}
+	trace.XRay, _ = ctx.Value("x-amzn-trace-id").(string) // aws-lambda-go has no function for it
+	return trace
+}
+
 // UserToken returns the user token in headers, a JSON object of header values (a string or a list of
 // strings each); "" if there is none.
 func UserToken(headers string) string {
+	token := header(headers, UserTokenHeader)
+	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "bearer") {
+		token = rest
+	}
+	return strings.TrimSpace(token)
+}
+
+// header returns the value of the header wanted, whatever the case of its name; "" if there is none, or
+// two that differ: two tokens are two persons, and neither of them is asking.
+func header(headers, wanted string) string {
 	var object map[string]json.RawMessage
 	if json.Unmarshal([]byte(headers), &object) != nil {
 		return ""
 	}
-	token := ""
+	found := ""
 	for name, raw := range object {
-		if !strings.EqualFold(name, UserTokenHeader) {
+		if !strings.EqualFold(name, wanted) {
 			continue
 		}
 		var value string
@@ -276,13 +313,10 @@ func UserToken(headers string) string {
 		if json.Unmarshal(raw, &value) != nil && json.Unmarshal(raw, &values) == nil && len(values) == 1 {
 			value = values[0]
 		}
-		if token != "" && token != value {
-			return "" // two different persons: neither
+		if found != "" && found != value {
+			return ""
 		}
-		token = value
+		found = value
 	}
-	if scheme, rest, ok := strings.Cut(token, " "); ok && strings.EqualFold(scheme, "bearer") {
-		token = rest
-	}
-	return strings.TrimSpace(token)
+	return found
 }

@@ -1,6 +1,9 @@
 // Package telemetry sends spans by OTLP over HTTP: one for each tool call and one for each account
 // that it asks. Spans hold the tool, the account and how it ended; never arguments or results.
 //
+// The trace is the caller's, if an invocation names one, and goes on at the AWS MCP Server: Join, Inject.
+// Both work when telemetry is off, too.
+//
 // It is off unless OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is set; those and
 // the other OTEL_ variables are read by the exporter. Requests to X-Ray's own OTLP endpoint,
 // xray.<region>.amazonaws.com, are signed (service xray), as
@@ -62,10 +65,14 @@ func New(ctx context.Context, transport http.RoundTripper, credentials aws.Crede
 	return &Tracer{provider.Tracer("bridge"), provider}, nil
 }
 
-// Start begins the span of a tool call; the function ends it, with "" for one that was answered.
-func (t *Tracer) Start(ctx context.Context, name string) (context.Context, func(code bridge.Code)) {
-	ctx, span := t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))
-	return ctx, func(code bridge.Code) { end(span, code) }
+// Start begins the span of a tool call; the function ends it, with the tool's name and "" for a call
+// that was answered.
+func (t *Tracer) Start(ctx context.Context) (context.Context, func(tool string, code bridge.Code)) {
+	ctx, span := t.tracer.Start(ctx, "tool call", trace.WithSpanKind(trace.SpanKindServer))
+	return ctx, func(tool string, code bridge.Code) {
+		span.SetAttributes(attribute.String("gen_ai.tool.name", tool))
+		end(span, code)
+	}
 }
 
 func end(span trace.Span, code bridge.Code) {
