@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/central-ops/central-ops/e2e"
@@ -19,7 +20,7 @@ import (
 var (
 	binaries string // folder with the product's binaries, built from this tree
 	shared   = sync.OnceValues(func() (*local.Platform, error) { return local.Start(context.Background(), options()) })
-	started  bool
+	started  atomic.Bool
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -37,7 +38,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() {
-		if started {
+		if started.Load() {
 			if platform, err := shared(); err == nil {
 				platform.Close()
 			}
@@ -78,7 +79,7 @@ func options() local.Options {
 // platform returns the platform that all stories share.
 func platform(t *testing.T) *local.Platform {
 	t.Helper()
-	started = true
+	started.Store(true)
 	p, err := shared()
 	if err != nil {
 		t.Fatal(err)
@@ -117,13 +118,14 @@ func signIn(t *testing.T, p *local.Platform, user string) e2e.Tokens {
 	return tokens
 }
 
-// ask asks in a new session and fails the test if the Runtime refuses the request.
+// ask asks in a new session, which it ends, and fails the test if the Runtime refuses the request.
 func ask(t *testing.T, p *local.Platform, user, prompt string) e2e.Answer {
 	t.Helper()
 	answer, err := p.Stack.Ask(t.Context(), signIn(t, p, user).Access, "", prompt)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.Runtime.EndSession(answer.SessionID)
 	return answer
 }
 

@@ -56,6 +56,7 @@ const (
 	interceptorFunction = "central-ops-interceptor"
 	providerName        = "central-ops-gateway"
 	gatewayScope        = "central-ops/invoke"
+	maxSessions         = 50 // a session is a process of some 25 MB
 	// roleLife is longer than anybody keeps the platform running; AWS would rotate the keys instead.
 	roleLife = 12 * time.Hour
 )
@@ -428,6 +429,7 @@ func (p *Platform) startRuntime(o Options, trapURL string) error {
 	}
 	config := runtimefront.Config{
 		Account: CentralAccount, Region: Region, Binary: filepath.Join(o.Binaries, "agent"), Env: env, Role: role, Log: log,
+		MaxSessions: maxSessions,
 		Record: runtimefront.Record{
 			ID: "central_ops_local-0123456789", ARN: runtimeARN,
 			AuthorizerConfiguration: runtimefront.AuthorizerConfiguration{CustomJWT: p.authorizer(p.Seeded.ClientID)},

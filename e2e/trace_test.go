@@ -1,0 +1,89 @@
+package e2e_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+)
+
+// collector keeps the bodies of OTLP/HTTP exports, decompressed.
+type collector struct {
+	mu     sync.Mutex
+	bodies [][]byte
+}
+
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var source io.Reader = r.Body
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		unzipped, err := gzip.NewReader(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		source = unzipped
+	}
+	body, err := io.ReadAll(source)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	c.mu.Lock()
+	c.bodies = append(c.bodies, body)
+	c.mu.Unlock()
+}
+
+// One question is one trace: the agent's spans and the bridge's carry the trace id that the caller sent.
+func TestOneTraceFromCallerToBridge(t *testing.T) {
+	t.Parallel()
+	spans := &collector{}
+	server := httptest.NewServer(spans)
+	t.Cleanup(server.Close)
+	o := options()
+	o.BridgeEnv = map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL}
+	o.AgentEnv = map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL}
+	p := startOwn(t, o)
+
+	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.Stack.InvocationsURL(),
+		bytes.NewReader([]byte(`{"prompt":"List S3 buckets in account 222222222222"}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+signIn(t, p, "alice").Access)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("traceparent", "00-"+id+"-00f067aa0ba902b7-01")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if answer, err := io.ReadAll(response.Body); err != nil || !bytes.Contains(answer, []byte("orders")) {
+		t.Fatalf("%s (%v)", answer, err)
+	}
+
+	raw, err := hex.DecodeString(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spans.mu.Lock()
+	defer spans.mu.Unlock()
+	for _, service := range []string{"central-ops-agent", "central-ops-bridge"} {
+		exports, joined := 0, 0
+		for _, body := range spans.bodies {
+			if bytes.Contains(body, []byte(service)) {
+				exports++
+				if bytes.Contains(body, raw) {
+					joined++
+				}
+			}
+		}
+		if joined == 0 {
+			t.Errorf("%s: %d exports, none in the caller's trace", service, exports)
+		}
+	}
+}
