@@ -42,15 +42,6 @@ func Compile(operation bridge.Operation, selectRows, groupBy string) (bridge.Sha
 	return shape, nil
 }
 
-func compile(argument, expression string) (jmespath.JMESPath, error) {
-	compiled, err := jmespath.Compile(expression)
-	if err != nil {
-		return nil, &bridge.Error{Op: "read query", Code: bridge.Invalid, Err: fmt.Errorf("%s is not valid JMESPath: %w", argument, err),
-			Hint: "write it as for aws --query, such as Reservations[].Instances[].InstanceId"}
-	}
-	return compiled, nil
-}
-
 // Rows returns the rows of document. With a select, its value is: a list, the rows; null, no row;
 // anything else, one row. Without, they are where the operation table says, or else the only list
 // in document, or else document as one row.
@@ -64,7 +55,7 @@ func (s Shape) Rows(document any) ([]any, error) {
 	}
 	value, err := path.Search(document)
 	if err != nil {
-		return nil, &bridge.Error{Op: "select rows", Code: bridge.Invalid, Err: err, Hint: "the expression doesn't fit this response; leave select out to see it"}
+		return nil, &bridge.Error{Op: "select rows", Code: bridge.Invalid, Err: mismatch(err), Hint: "the expression doesn't fit this response; leave select out to see it"}
 	}
 	switch value := value.(type) {
 	case nil:
@@ -80,7 +71,7 @@ func (s Shape) Rows(document any) ([]any, error) {
 func (s Shape) Key(row any) (any, error) {
 	key, err := s.key.Search(row)
 	if err != nil {
-		return nil, &bridge.Error{Op: "group rows", Code: bridge.Invalid, Err: err, Hint: "the expression doesn't fit the rows; leave group_by out to see them"}
+		return nil, &bridge.Error{Op: "group rows", Code: bridge.Invalid, Err: mismatch(err), Hint: "the expression doesn't fit the rows; leave group_by out to see them"}
 	}
 	return key, nil
 }

@@ -1,0 +1,90 @@
+package rows
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/central-ops/central-ops/services/bridge"
+)
+
+// What people and models write for aws --query is taken as the AWS CLI takes it.
+func TestExpressionsOfTheAWSCLI(t *testing.T) {
+	t.Parallel()
+	var document any
+	if err := json.Unmarshal([]byte(`{"I":[{"id":"a","state":"running","n":1},{"id":"b","state":"it's \"off\"","n":2}]}`), &document); err != nil {
+		t.Fatal(err)
+	}
+	for expression, want := range map[string]string{
+		"I[?state==`running`].id":               `["a"]`,
+		"I[?state==` running`].id":              `["a"]`,
+		"I[?state==`\"running\"`].id":           `["a"]`,
+		"I[?state=='running'].id":               `["a"]`,
+		"I[?state!=`running` && n==`2`].id":     `["b"]`,
+		"I[?n>`1`].id":                          `["b"]`,
+		"I[?contains(state, `it's`)].id":        `["b"]`,
+		"join(`,`, I[].id)":                     `["a,b"]`,
+		"I[].{\"a`b\": id, c: 'x`y`z'} | [0].c": `["x` + "`y`" + `z"]`,
+		"join(`\\``, I[].id)":                   "[\"a`b\"]",
+		"`[1, 2]`":                              `[1,2]`,
+		"`null`":                                `[]`,
+	} {
+		shape, err := Compile(bridge.Operation{}, expression, "")
+		if err != nil {
+			t.Errorf("%s: %v", expression, err)
+			continue
+		}
+		rows, err := shape.Rows(document)
+		if err != nil {
+			t.Errorf("%s: %v", expression, err)
+			continue
+		}
+		if rows == nil {
+			rows = []any{}
+		}
+		got, err := json.Marshal(rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", expression, diff)
+		}
+	}
+}
+
+func TestExpressionsRefused(t *testing.T) {
+	t.Parallel()
+	for expression, says := range map[string]string{
+		"I[?":                    "select is not valid",
+		"`abc":                   "select is not valid",
+		"I[?state==`a\"b`]":      "select is not valid",
+		"nope(@)":                "unknown function: nope",
+		"I[].{a: len(@)}":        "unknown function: len",
+		"I[?starts_wit(id,'a')]": "unknown function: starts_wit",
+	} {
+		if _, err := Compile(bridge.Operation{}, expression, ""); bridge.CodeOf(err) != bridge.Invalid || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want an invalid error that says %q", expression, err, says)
+		}
+	}
+}
+
+// An error that a value causes says nothing of the value: it may be large, and it is data.
+func TestMismatchHidesTheValue(t *testing.T) {
+	t.Parallel()
+	document := map[string]any{"I": strings.Repeat("canary ", 1000)}
+	for _, expression := range []string{"sum(I)", "sort(I)", "pad_left(@, `5`)", "avg(I)"} {
+		shape, err := Compile(bridge.Operation{}, expression, expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rowsErr := shape.Rows(document)
+		_, keyErr := shape.Key(document)
+		for _, err := range []error{rowsErr, keyErr} {
+			if bridge.CodeOf(err) != bridge.Invalid || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), "JpType") || len(err.Error()) > 400 {
+				t.Errorf("%s: %v", expression, err)
+			}
+		}
+	}
+}
