@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -46,12 +48,21 @@ type program struct {
 	handler  *lambdaapi.Handler
 	hub      *awsmcp.Hub
 	verifier *identity.Verifier
+	sts      *sts.Client
 	tracer   *telemetry.Tracer
 	logger   *slog.Logger
 }
 
 // wire makes the parts. It reads local files at most, never the network.
 func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error) {
+	// What costs the first call some 10 ms of computing is done now: Lambda gives a start more of the
+	// processor than a call.
+	table := operations.Load()
+	var ahead sync.WaitGroup
+	ahead.Go(func() { table.Decode("ec2") })
+	ahead.Go(func() { _, _ = x509.SystemCertPool() }) // crypto/x509 keeps it; a handshake reports what is wrong with it
+	defer ahead.Wait()
+
 	logger := slog.New(requestHandler{slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: c.LogLevel})}).
 		With("environment", c.Environment)
 
@@ -90,7 +101,8 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 		shared = sessions.New(database, c.SessionTable)
 	}
 	upstream := awsmcp.New(client, shared, logger, awsmcp.Config{Endpoint: c.Endpoint, Region: c.SigningRegion, Trace: telemetry.Inject})
-	roles := assume.New(sts.NewFromConfig(sdk), assume.Config{
+	tokens := sts.NewFromConfig(sdk)
+	roles := assume.New(tokens, assume.Config{
 		Partition: partition(c.Region), RoleName: c.TargetRoleName, SessionName: c.SessionName(), ExternalID: c.ExternalID})
 
 	tracer := telemetry.Off()
@@ -101,10 +113,10 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	}
 	hub := awsmcp.NewHub(upstream, sdk.Credentials, c.Region, logger)
 	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
-	core := bridge.New(directory, policies, newCatalog(operations.Load(), c.AllowDataReads), rows.Compile,
+	core := bridge.New(directory, policies, newCatalog(table, c.AllowDataReads), rows.Compile,
 		tracer.Asker(ask.New(roles, sandbox{upstream}, logger)), audit.New(logger), bridge.Config{
 			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes})
-	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, tracer, logger}, nil
+	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, tokens, tracer, logger}, nil
 }
 
 // Invoke implements lambda.Handler on the event's bytes, so that one which encoding/json does not take,
@@ -122,10 +134,20 @@ func (p *program) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 func (p *program) warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, warming)
 	defer cancel()
-	if err := p.verifier.Warm(ctx); err != nil {
-		p.logger.WarnContext(ctx, "user pool keys not read ahead", "code", bridge.CodeOf(err), "error", err)
-	}
-	p.hub.CheckTools(ctx)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := p.verifier.Warm(ctx); err != nil {
+			p.logger.WarnContext(ctx, "user pool keys not read ahead", "code", bridge.CodeOf(err), "error", err)
+		}
+	})
+	all.Go(func() {
+		// Anybody may ask this; what is wanted is the connection.
+		if _, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}); err != nil {
+			p.logger.DebugContext(ctx, "connection to STS not opened ahead", "error", err)
+		}
+	})
+	all.Go(func() { p.hub.CheckTools(ctx) })
+	all.Wait()
 }
 
 func accessPolicy(c config.Config, parameters source.SSM, objects source.S3, logger *slog.Logger) (bridge.Policies, error) {

@@ -169,6 +169,13 @@ func decodeService(e record.Entry) *service {
 	return s
 }
 
+// Decode decodes the index and a service ahead of the first Resolve. An unknown service is no error.
+func (t *Table) Decode(serviceName string) {
+	for _, i := range t.lookup(serviceName) {
+		t.services[i]()
+	}
+}
+
 // nicknames are folded names in common use that no model has.
 var nicknames = map[string]string{
 	"alb":             "elbv2",
