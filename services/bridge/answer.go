@@ -14,7 +14,7 @@ const MaxGroups = 500
 // answer merges outcomes, which stand in the order of the accounts asked for, into one Answer and
 // cuts it to limit rows (0 means any) and to the bridge's MaxBytes.
 func (r *run) answer(outcomes []outcome, limit int) *Answer {
-	answer := &Answer{OK: true, Results: []Result{}, Notes: []string{}}
+	answer := &Answer{OK: true, Results: []Result{}, Groups: []Group{}, Notes: []string{}}
 	var rows [][]json.RawMessage
 	groups := map[string]*Group{}
 	redacted, atLeast := 0, false
@@ -55,6 +55,9 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 	}
 	if atLeast {
 		answer.note("some accounts hold more than was read (results with more:true): their counts are lower bounds")
+	}
+	if r.bridge.config.Notes != nil {
+		answer.Notes = append(answer.Notes, r.bridge.config.Notes()...)
 	}
 	if redacted > 0 {
 		answer.note("%d values that may hold secrets were redacted", redacted)

@@ -110,7 +110,7 @@ type Answer struct {
 	OK        bool     `json:"ok"`
 	Coverage  Coverage `json:"coverage"`
 	Results   []Result `json:"results"`
-	Groups    []Group  `json:"groups,omitempty"`
+	Groups    []Group  `json:"groups"` // empty without group_by
 	Truncated bool     `json:"truncated"`
 	Notes     []string `json:"notes"`
 }

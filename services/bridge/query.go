@@ -130,6 +130,8 @@ type Config struct {
 	Concurrency int           // accounts asked at a time
 	PerAccount  time.Duration // most time for one account
 	MaxBytes    int           // size of an answer over which rows are left out
+	// Notes returns what is to be said with every answer; nil for nothing. Safe for concurrent use.
+	Notes func() []string
 }
 
 // Bridge answers queries. It is safe for concurrent use.
@@ -264,7 +266,7 @@ func (q Query) validate() error {
 	case len(q.GroupBy) > MaxExpression:
 		return refuse("shorten the expression", "group_by is %d bytes long, at most %d are taken", len(q.GroupBy), MaxExpression)
 	case q.Limit < 0:
-		return refuse("leave limit out to see every row that fits", "limit is %d, but must be at least 1", q.Limit)
+		return refuse("leave limit out to see every row that fits", "limit must be at least 1")
 	case len(q.Params) > MaxParamsBytes:
 		return refuse("narrow the request", "params is %d bytes long, at most %d are taken", len(q.Params), MaxParamsBytes)
 	case len(q.Params) == 0:

@@ -109,3 +109,14 @@ func unwrap(err error) (error, bool) {
 	}
 	return err, false
 }
+
+// driftNotes says with each answer what of the upstream's tools has changed.
+func driftNotes(upstream *awsmcp.Client) func() []string {
+	return func() []string {
+		drift := upstream.Drift()
+		if len(drift) == 0 {
+			return nil
+		}
+		return []string{"the AWS MCP Server's tools are not those that this bridge was made for: " + strings.Join(drift, "; ")}
+	}
+}

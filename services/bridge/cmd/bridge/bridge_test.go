@@ -40,7 +40,9 @@ func TestQueryAnswers(t *testing.T) {
 	if n := b.sts.assumed(); n != 2 {
 		t.Errorf("%d AssumeRole, want one for each account", n)
 	}
-	b.call(b.token("ops"), "query", describe)
+	if got := b.call(b.token("ops"), "query", describe); got.Groups == nil || len(got.Groups) > 0 || got.Notes == nil {
+		t.Errorf("without group_by: groups %v and notes %v, want empty lists", got.Groups, got.Notes)
+	}
 	if n := b.sts.assumed(); n != 2 {
 		t.Errorf("%d AssumeRole after a second query, want the first ones to serve", n)
 	}
@@ -197,6 +199,8 @@ func TestFaults(t *testing.T) {
 		{name: "expired for ever", status: "failed", code: "unauthenticated", runs: 2, assumed: 2, fault: status(403, `{"__type":"ExpiredTokenException","message":"expired"}`)},
 		{name: "401", status: "failed", code: "unauthenticated", runs: 2, assumed: 2, fault: status(401, `Authentication failed`)},
 		{name: "403", status: "denied", code: "forbidden", runs: 1, assumed: 1, fault: status(403, `{"message":"AccessDeniedException"}`)},
+		{name: "403 for the signature", status: "failed", code: "unauthenticated", runs: 1, assumed: 1, fault: status(403, `{"__type":"InvalidSignatureException","message":"Signature expired"}`)},
+		{name: "403 for the credentials", status: "failed", code: "unauthenticated", runs: 1, assumed: 1, fault: status(403, `{"message":"no"}`, "x-amzn-ErrorType", "UnrecognizedClientException")},
 		{name: "429 with Retry-After", status: "ok", runs: 2, assumed: 1, fault: first(status(429, "", "Retry-After", "1"))},
 		{name: "429 without a body", status: "ok", runs: 2, assumed: 1, fault: first(status(429, ""))},
 		{name: "429 for ever", status: "throttled", code: "throttled", runs: 1, assumed: 1, fault: status(429, `{"jsonrpc":"2.0","id":1,"result":null,"error":{"code":-32004,"message":"Too many requests."}}`, "Retry-After", "3000")},

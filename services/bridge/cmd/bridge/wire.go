@@ -115,7 +115,7 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
 	core := bridge.New(directory, policies, newCatalog(table, c.AllowDataReads), rows.Compile,
 		tracer.Asker(ask.New(roles, sandbox{upstream}, logger)), audit.New(logger), bridge.Config{
-			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes})
+			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: driftNotes(upstream)})
 	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, tokens, tracer, logger}, nil
 }
 

@@ -24,6 +24,7 @@
 //	-30001 with any status, or 404      session lost: take the shared one or initialize, once, and repeat
 //	401, 403, "ExpiredToken"            *ExpiredError: the caller assumes the role again, once
 //	401 otherwise                       the same, then unauthenticated
+//	403 about signature or credentials  unauthenticated
 //	403 otherwise                       forbidden
 //	429, -32004                         wait for Retry-After or with jitter, repeat; then throttled
 //	500, 502, 503, 504                  the same; then unavailable
@@ -51,6 +52,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -119,6 +121,7 @@ type Client struct {
 	logger   *slog.Logger
 	signer   *v4.Signer
 	ids      atomic.Int64
+	offer    offer
 
 	mu     sync.Mutex
 	states map[string]*state
@@ -220,14 +223,20 @@ func (r toolResult) value() (json.RawMessage, error) {
 }
 
 func (c *Client) call(ctx context.Context, role bridge.RoleSession, region, tool string, arguments any) (toolResult, error) {
+	if c.lacks(ctx, role, tool) {
+		return toolResult{}, c.missing(role, tool)
+	}
 	params := map[string]any{"name": tool, "arguments": arguments, "_meta": map[string]any{"AWS_REGION": region}}
 	raw, err := c.inSession(ctx, role, "tools/call", params)
 	if err != nil {
-		return toolResult{}, err
+		return toolResult{}, c.named(role, tool, err)
 	}
 	var result toolResult
 	if err := json.Unmarshal(raw, &result); err != nil {
 		return toolResult{}, c.broken(role, fmt.Errorf("the result of %s is not a tool result: %w", tool, err))
+	}
+	if result.IsError && unknownTool(result.text()) {
+		return toolResult{}, c.missing(role, tool)
 	}
 	return result, nil
 }
@@ -566,6 +575,8 @@ func (c *Client) read(role bridge.RoleSession, response *http.Response, body []b
 		return answer{}, &ExpiredError{c.failure(role, bridge.Unauthenticated, "ask again", errors.New(text))}
 	case status == http.StatusUnauthorized:
 		return answer{}, &ExpiredError{c.failure(role, bridge.Unauthenticated, "check the bridge's clock, AWS_MCP_REGION and the endpoint", errors.New(text))}
+	case status == http.StatusForbidden && notTaken.MatchString(text):
+		return answer{}, c.failure(role, bridge.Unauthenticated, "check the bridge's clock, AWS_MCP_REGION and the endpoint", errors.New(text))
 	case status == http.StatusForbidden:
 		return answer{}, c.failure(role, bridge.Forbidden, "the target role of this account must allow it", errors.New(text))
 	case status == http.StatusTooManyRequests || rpc.Error != nil && rpc.Error.Code == codeTooMany:
@@ -573,13 +584,16 @@ func (c *Client) read(role bridge.RoleSession, response *http.Response, body []b
 	case status >= 500:
 		return answer{}, &laterError{retryAfter(response, time.Now()), c.failure(role, bridge.Unavailable, "ask again in a moment", errors.New(text))}
 	case rpc.Error != nil && (rpc.Error.Code == codeInvalidRequest || rpc.Error.Code == codeInvalidParams || rpc.Error.Code == codeNoMethod):
-		return answer{}, c.failure(role, bridge.Unavailable, "the AWS MCP Server has changed: this version of the bridge doesn't fit it", errors.New(text))
+		return answer{}, c.failure(role, bridge.Unavailable, updateHint, &changedError{text})
 	case rpc.Error != nil:
 		return answer{}, Classify(text, role.Account)
 	default:
 		return answer{}, c.failure(role, bridge.Unavailable, "check AWS_MCP_ENDPOINT", errors.New(text))
 	}
 }
+
+// notTaken matches refusals of a signature or of credentials, which have the status of a denial.
+var notTaken = regexp.MustCompile(`UnrecognizedClient|InvalidClientTokenId|InvalidSignature|SignatureDoesNotMatch|IncompleteSignature|MissingAuthenticationToken|RequestTimeTooSkewed`)
 
 // said returns what the server said about a refusal, with its status.
 func said(rpc reply, response *http.Response, body []byte) string {

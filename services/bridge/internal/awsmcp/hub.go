@@ -5,23 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
-
-// Needed are the server's tools that the bridge calls, each with the arguments it sends at least.
-var Needed = map[string][]string{
-	runScript:                                {"code"},
-	getTasks:                                 {"task_ids"},
-	ToolPrefix + "search_documentation":      {"search_phrase"},
-	ToolPrefix + "read_documentation":        {"requests"},
-	ToolPrefix + "retrieve_skill":            {"skill_name"},
-	ToolPrefix + "get_regional_availability": {"regions", "resource_type"},
-}
 
 // Hub calls what needs no member account, as the bridge's own role. It is safe for concurrent use.
 type Hub struct {
@@ -86,45 +75,13 @@ func (h *Hub) CheckTools(ctx context.Context) {
 		h.logger.WarnContext(ctx, "upstream tools not checked", "code", bridge.CodeOf(err), "error", err)
 		return
 	}
-	tools, err := h.client.Tools(ctx, role)
-	if err != nil {
+	if err := h.client.Check(ctx, role); err != nil {
 		h.logger.WarnContext(ctx, "upstream tools not checked", "code", bridge.CodeOf(err), "error", err)
 		return
 	}
-	if drift := Drift(tools); len(drift) > 0 {
+	if drift := h.client.Drift(); len(drift) > 0 {
 		h.logger.ErrorContext(ctx, "upstream tools drifted", "drift", strings.Join(drift, "; "))
 		return
 	}
 	h.logger.DebugContext(ctx, "upstream tools checked")
-}
-
-// Drift says what the bridge needs and tools, input schemas by name, do not offer; sorted.
-func Drift(tools map[string]json.RawMessage) []string {
-	var drift []string
-	for name, arguments := range Needed {
-		raw, ok := tools[name]
-		if !ok {
-			drift = append(drift, name+" is missing")
-			continue
-		}
-		var schema struct {
-			Properties map[string]any `json:"properties"`
-			Required   []string       `json:"required"`
-		}
-		if json.Unmarshal(raw, &schema) != nil || schema.Properties == nil {
-			continue // a server that doesn't say is taken at its name
-		}
-		for _, argument := range arguments {
-			if _, ok := schema.Properties[argument]; !ok {
-				drift = append(drift, name+" takes no "+argument)
-			}
-		}
-		for _, required := range schema.Required {
-			if !slices.Contains(arguments, required) {
-				drift = append(drift, name+" requires "+required)
-			}
-		}
-	}
-	slices.Sort(drift)
-	return drift
 }

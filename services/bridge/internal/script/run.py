@@ -95,7 +95,7 @@ async def run():
             region_name=ask["home"],
             params={},
         )
-        enabled = sorted([region["RegionName"] for region in found["Regions"]])
+        enabled = sorted([region["RegionName"] for region in found["Regions"] if region.get("OptInStatus") != "not-opted-in"])
         asked = [region for region in asked if region in enabled]
     answers = await asyncio.gather(*[bounded(region) for region in asked])
     return {"regions": dict(zip(asked, answers)), "enabled": enabled}

@@ -24,7 +24,7 @@ calls = []
 async def call_boto3(*, service_name, operation_name, region_name=None, params=None):
     calls.append({"service": service_name, "operation": operation_name, "region": region_name, "params": params})
     if operation_name == "DescribeRegions":
-        return {"Regions": [{"RegionName": r} for r in told["enabled"]]}
+        return {"Regions": [{"RegionName": r} for r in told["enabled"]] + [{"RegionName": "ap-east-1", "OptInStatus": "not-opted-in"}]}
     if region_name in told["raise"]:
         raise RuntimeError(told["raise"][region_name])
     page = int((params or {}).get("NextToken", "0"))
