@@ -41,6 +41,8 @@ Usage:
 
 Resources: endpoint, gateway, image, provider, runtime, target
 
+  -poll duration
+    	pause between two looks at a status (default 2s)
   -region name
     	AWS region (default $AWS_REGION)
   -wait duration
@@ -116,6 +118,7 @@ func do(ctx context.Context, args []string, getenv func(string) string, stdin io
 	flags := flag.NewFlagSet("agentcorectl", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	region := flags.String("region", getenv("AWS_REGION"), "AWS `name` of the region")
+	poll := flags.Duration("poll", 2*time.Second, "pause between two looks at a status")
 	wait := flags.Duration("wait", 10*time.Minute, "how long to wait")
 	if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help") {
 		return nil, flag.ErrHelp
@@ -156,7 +159,7 @@ func do(ctx context.Context, args []string, getenv func(string) string, stdin io
 	if kind == "image" {
 		return applyImage(ctx, sdk, verb, text, getenv)
 	}
-	client := agentcore.New(control.NewFromConfig(sdk), secretOf(cognitoidentityprovider.NewFromConfig(sdk)), stderr, 2*time.Second)
+	client := agentcore.New(control.NewFromConfig(sdk), secretOf(cognitoidentityprovider.NewFromConfig(sdk)), stderr, *poll)
 	if verb == "delete" {
 		return resources[kind].Delete(ctx, client, text)
 	}

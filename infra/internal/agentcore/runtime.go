@@ -40,12 +40,14 @@ func (r Runtime) check() error {
 	if !strings.Contains(r.ImageURI, "@sha256:") {
 		faults = append(faults, fmt.Errorf("imageUri: must name a digest: got %q", r.ImageURI))
 	}
-	for field, value := range map[string]int32{"idleTimeoutSeconds": r.IdleTimeoutSeconds, "maxLifetimeSeconds": r.MaxLifetimeSeconds} {
-		if value < 60 || value > 28800 {
-			faults = append(faults, fmt.Errorf("%s: must be 60 to 28800: got %d", field, value))
-		}
+	return errors.Join(append(faults, seconds("idleTimeoutSeconds", r.IdleTimeoutSeconds), seconds("maxLifetimeSeconds", r.MaxLifetimeSeconds))...)
+}
+
+func seconds(field string, value int32) error {
+	if value >= 60 && value <= 28800 {
+		return nil
 	}
-	return errors.Join(faults...)
+	return fmt.Errorf("%s: must be 60 to 28800: got %d", field, value)
 }
 
 func (c *Client) findRuntime(ctx context.Context, name string) (string, error) {

@@ -1,0 +1,231 @@
+package controlplane_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/central-ops/central-ops/e2e/local/controlplane"
+	"github.com/google/go-cmp/cmp"
+)
+
+// agentcorectl builds the true program once.
+var agentcorectl = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "agentcorectl")
+	if err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "agentcorectl"), "./cmd/agentcorectl")
+	build.Dir, build.Env = "../../../infra", append(os.Environ(), "GOWORK=off")
+	build.Stderr = os.Stderr
+	return filepath.Join(dir, "agentcorectl"), build.Run()
+})
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	if path, err := agentcorectl(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path)) // a temporary folder
+	}
+	os.Exit(status)
+}
+
+// plane is a front with agentcorectl before it.
+type plane struct {
+	*controlplane.Server
+	url string
+}
+
+func start(t *testing.T, config controlplane.Config) plane {
+	config.Account = "111111111111"
+	s := controlplane.New(config)
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return plane{s, server.URL}
+}
+
+// run returns what the program printed, and its exit status.
+func (p plane) run(t *testing.T, command, spec string) (map[string]any, string, int) {
+	t.Helper()
+	path, err := agentcorectl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, append(strings.Fields(command), "-poll=1ms")...)
+	cmd.Env = []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=us-east-1", "AWS_ENDPOINT_URL=" + p.url, "HOME=" + t.TempDir()}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(spec), &stdout, &stderr
+	_ = cmd.Run() // the exit status says it
+	answer := map[string]any{}
+	if stdout.Len() > 0 {
+		if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
+			t.Fatalf("%s printed %q: %v", command, stdout.String(), err)
+		}
+	}
+	return answer, stderr.String(), cmd.ProcessState.ExitCode()
+}
+
+func (p plane) must(t *testing.T, command, spec string) map[string]any {
+	t.Helper()
+	answer, stderr, status := p.run(t, command, spec)
+	if status != 0 {
+		t.Fatalf("%s: exit status %d: %s", command, status, stderr)
+	}
+	return answer
+}
+
+// get reads a resource as the service answers it.
+func (p plane) get(t *testing.T, method, path, body string) map[string]any {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20261124/us-east-1/bedrock-agentcore/aws4_request")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var out map[string]any
+	if err := json.NewDecoder(response.Body).Decode(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+const (
+	authorizer  = `"authorizer":{"discoveryUrl":"https://issuer.example/.well-known/openid-configuration","allowedClients":["people"]}`
+	gatewaySpec = `{"name":"Tools-dev","description":"tools","roleArn":"arn:aws:iam::111111111111:role/g",` + authorizer + `,"interceptorArn":"arn:i","supportedVersions":["2025-06-18"],"tags":{"a":"1"}}`
+	runtimeSpec = `{"name":"agent_dev","roleArn":"arn:aws:iam::111111111111:role/r","imageUri":"r@sha256:1",` + authorizer + `,"environment":{"A":"1"},"requestHeaders":["Authorization"],"idleTimeoutSeconds":900,"maxLifetimeSeconds":28800}`
+)
+
+func TestGatewayAndTarget(t *testing.T) {
+	t.Parallel()
+	p := start(t, controlplane.Config{Looks: 3})
+	first := p.must(t, "gateway apply", gatewaySpec)
+	if diff := cmp.Diff(first, p.must(t, "gateway apply", gatewaySpec)); diff != "" {
+		t.Errorf("a second apply answers otherwise (-first +second):\n%s", diff)
+	}
+	id := first["id"].(string)
+	if !strings.HasPrefix(id, "tools-dev-") {
+		t.Errorf("id = %s", id)
+	}
+	// A member that the specification does not know survives an update, though the service clears what is left out.
+	other := `{"name":"Tools-dev","roleArn":"arn:aws:iam::111111111111:role/g","authorizerType":"CUSTOM_JWT","exceptionLevel":"DEBUG",` +
+		`"policyEngineConfiguration":{"arn":"arn:aws:bedrock-agentcore:us-east-1:111111111111:policy-engine/x","mode":"ENFORCE"},` +
+		`"authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://issuer.example/.well-known/openid-configuration","allowedClients":["people"]}}}`
+	p.get(t, http.MethodPut, "/gateways/"+id+"/", other)
+	p.must(t, "gateway apply", strings.Replace(gatewaySpec, `"people"`, `"machine"`, 1))
+	got := p.get(t, http.MethodGet, "/gateways/"+id+"/", "")
+	for member, want := range map[string]any{"exceptionLevel": "DEBUG", "description": "tools", "policyEngineConfiguration": map[string]any{
+		"arn": "arn:aws:bedrock-agentcore:us-east-1:111111111111:policy-engine/x", "mode": "ENFORCE"}} {
+		if diff := cmp.Diff(want, got[member]); diff != "" {
+			t.Errorf("%s after an update (-want +got):\n%s", member, diff)
+		}
+	}
+	if text, _ := json.Marshal(got); !strings.Contains(string(text), `"allowedClients":["machine"]`) || !strings.Contains(string(text), `"arn:i"`) {
+		t.Errorf("gateway after an update: %s", text)
+	}
+
+	target := `{"gatewayId":"` + id + `","name":"bridge","lambdaArn":"arn:f","tools":[{"name":"query","description":"q","inputSchema":{"type":"object"}}],"allowedRequestHeaders":["X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token"]}`
+	p.must(t, "target apply", target)
+	if _, stderr, status := p.run(t, "gateway delete -wait 300ms", gatewaySpec); status == 0 || !strings.Contains(stderr, "it still has targets: bridge") {
+		t.Errorf("deleting a gateway with a target: status %d: %s", status, stderr)
+	}
+	for range 2 { // absent is success
+		p.must(t, "target delete", target)
+		p.must(t, "gateway delete", gatewaySpec)
+	}
+	p.must(t, "target delete", target) // also when its gateway has gone
+	if p.Left() != 0 {
+		t.Errorf("%d resources are left", p.Left())
+	}
+}
+
+func TestRuntimeAndEndpoint(t *testing.T) {
+	t.Parallel()
+	p := start(t, controlplane.Config{Looks: 2})
+	first := p.must(t, "runtime apply", runtimeSpec)
+	id := first["id"].(string)
+	if got := p.get(t, http.MethodGet, "/runtimes/"+id+"/", ""); !cmp.Equal(got["metadataConfiguration"], any(map[string]any{"requireMMDSV2": true})) {
+		t.Errorf("metadataConfiguration = %v", got["metadataConfiguration"])
+	}
+	if again := p.must(t, "runtime apply", runtimeSpec); again["version"] != first["version"] {
+		t.Errorf("an apply that changes nothing made version %v of %v", again["version"], first["version"])
+	}
+	endpoint := `{"runtimeId":"` + id + `","name":"live","version":"` + first["version"].(string) + `"}`
+	p.must(t, "endpoint apply", endpoint)
+	second := p.must(t, "runtime apply", strings.Replace(runtimeSpec, "sha256:1", "sha256:2", 1))
+	if second["version"] == first["version"] {
+		t.Error("a new image is no new version")
+	}
+	moved := strings.Replace(endpoint, `"version":"`+first["version"].(string), `"version":"`+second["version"].(string), 1)
+	if got := p.must(t, "endpoint apply", moved); got["version"] != second["version"] {
+		t.Errorf("endpoint at version %v, want %v", got["version"], second["version"])
+	}
+	for range 2 {
+		p.must(t, "endpoint delete", moved)
+		p.must(t, "runtime delete", runtimeSpec)
+	}
+	if p.Left() != 0 {
+		t.Errorf("%d resources are left", p.Left())
+	}
+}
+
+func TestRetriesAndGivesUp(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	refusals := 0
+	p := start(t, controlplane.Config{Refuse: func(method, path string) *controlplane.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if refusals++; method == http.MethodPost && path == "/gateways/" && refusals < 6 {
+			return &controlplane.Fault{Status: 400, Code: "ValidationException", Message: "Gateway execution role lacks permission to invoke Lambda function"}
+		}
+		if strings.HasPrefix(path, "/runtimes") {
+			return &controlplane.Fault{Status: 403, Code: "AccessDeniedException", Message: "not allowed"}
+		}
+		return nil
+	}})
+	_, stderr, status := p.run(t, "gateway apply", gatewaySpec)
+	if status != 0 || !strings.Contains(stderr, "lacks permission to invoke Lambda function; trying again") {
+		t.Errorf("a role that IAM has not spread: status %d: %s", status, stderr)
+	}
+	if _, stderr, status = p.run(t, "runtime apply", runtimeSpec); status != 1 || !strings.Contains(stderr, "try: the deployer's permissions are in docs/deployer-policy.json") {
+		t.Errorf("no permission: status %d: %s", status, stderr)
+	}
+	slow := start(t, controlplane.Config{Looks: 1 << 30})
+	if _, stderr, status = slow.run(t, "gateway apply -wait 300ms", gatewaySpec); status != 3 || !strings.Contains(stderr, "still CREATING") {
+		t.Errorf("never ready: status %d: %s", status, stderr)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	p := start(t, controlplane.Config{})
+	const jwt = `"roleArn":"r","authorizerType":"CUSTOM_JWT","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://x/.well-known/openid-configuration","allowedClients":["c"]}}`
+	p.get(t, http.MethodPost, "/gateways/", `{"name":"one",`+jwt+`}`)
+	for name, row := range map[string]struct{ method, path, body, want string }{
+		"name twice":              {"POST", "/gateways/", `{"name":"one",` + jwt + `}`, "already exists"},
+		"gateway name":            {"POST", "/gateways/", `{"name":"a_b",` + jwt + `}`, "regular expression"},
+		"nothing to check":        {"POST", "/gateways/", `{"name":"two","roleArn":"r","authorizerType":"CUSTOM_JWT","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://x/.well-known/openid-configuration"}}}`, "at least one of"},
+		"runtime without network": {"PUT", "/runtimes/", `{"agentRuntimeName":"a","roleArn":"r","agentRuntimeArtifact":{}}`, "networkConfiguration"},
+		"runtime name":            {"PUT", "/runtimes/", `{"agentRuntimeName":"a-b","roleArn":"r","agentRuntimeArtifact":{},"networkConfiguration":{}}`, "regular expression"},
+		"absent":                  {"GET", "/gateways/none-0123456789/", "", "not found"},
+		"provider without config": {"POST", "/identities/CreateOauth2CredentialProvider", `{"name":"p","credentialProviderVendor":"CustomOauth2"}`, "oauth2ProviderConfigInput"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := p.get(t, row.method, row.path, row.body); !strings.Contains(got["message"].(string), row.want) {
+				t.Errorf("message = %v, want one with %q", got["message"], row.want)
+			}
+		})
+	}
+}
