@@ -5,6 +5,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +31,7 @@ type Config struct {
 	TargetRoleName string
 	// ExternalID is EXTERNAL_ID, sent with each AssumeRole. Optional.
 	ExternalID string
-	// Environment is ENVIRONMENT: dev, staging or prod. Part of the role session name.
+	// Environment is ENVIRONMENT: dev, staging or prod. Part of the role session name. Default dev.
 	Environment string
 	// Endpoint is AWS_MCP_ENDPOINT. Default https://aws-mcp.us-east-1.api.aws/mcp.
 	Endpoint string
@@ -72,6 +73,7 @@ type Config struct {
 // The defaults.
 const (
 	DefaultTargetRoleName = "CentralOpsTargetRole"
+	DefaultEnvironment    = "dev"
 	DefaultEndpoint       = "https://aws-mcp.us-east-1.api.aws/mcp"
 	DefaultConcurrency    = 64
 	DefaultMaxBytes       = 256 << 10
@@ -110,7 +112,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		AccountsTable:   r.text("ACCOUNTS_TABLE", "", tableFormat.matches, "a DynamoDB table name or ARN"),
 		TargetRoleName:  r.text("TARGET_ROLE_NAME", DefaultTargetRoleName, roleFormat.matches, "a role name of letters, digits and +=,.@_-, a path before it allowed"),
 		ExternalID:      r.secret("EXTERNAL_ID", externalIDFormat.matches, "2 to 1,224 of letters, digits and +=,.@:/_-"),
-		Environment:     r.oneOf("ENVIRONMENT", "dev", "staging", "prod"),
+		Environment:     r.oneOf("ENVIRONMENT", DefaultEnvironment, "staging", "prod"),
 		Endpoint:        r.url("AWS_MCP_ENDPOINT", DefaultEndpoint),
 		SigningRegion:   r.text("AWS_MCP_REGION", "", regionPattern.MatchString, "a Region such as us-east-1"),
 		TokenIssuer:     r.url("TOKEN_ISSUER", ""),
@@ -195,12 +197,13 @@ func (r *reader) secret(name string, fits func(string) bool, rule string) string
 	return value
 }
 
-func (r *reader) oneOf(name string, allowed ...string) string {
+// oneOf reads one of some words, the first of which is the default.
+func (r *reader) oneOf(name, otherwise string, others ...string) string {
 	value := r.get(name)
-	if !slices.Contains(allowed, value) {
-		r.fault("%s: must be one of %s, got %q", name, strings.Join(allowed, ", "), value)
+	if value != "" && value != otherwise && !slices.Contains(others, value) {
+		r.fault("%s: must be one of %s, %s, got %q", name, otherwise, strings.Join(others, ", "), value)
 	}
-	return value
+	return cmp.Or(value, otherwise)
 }
 
 // url reads an absolute URL; otherwise "" makes it required, "-" optional.

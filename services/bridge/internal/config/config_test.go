@@ -14,7 +14,7 @@ import (
 )
 
 var least = map[string]string{
-	"TARGET_ACCOUNTS": `[{"id":"111111111111","name":"A"}]`, "ENVIRONMENT": "dev", "TOKEN_ISSUER": "https://pool.example/p",
+	"TARGET_ACCOUNTS": `[{"id":"111111111111","name":"A"}]`, "TOKEN_ISSUER": "https://pool.example/p",
 	"TOKEN_CLIENT_IDS": "a, b", "ACCESS_POLICY": "permit(principal,action,resource);", "AWS_REGION": "eu-west-1",
 }
 
@@ -39,6 +39,21 @@ func TestDefaults(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]string{"": "central-ops-dev", "dev": "central-ops-dev", "staging": "central-ops-staging", " prod ": "central-ops-prod"} {
+		got, err := FromEnv(with(map[string]string{"ENVIRONMENT": value}))
+		if err != nil || got.SessionName() != want {
+			t.Errorf("%q: session name %q, want %q (%v)", value, got.SessionName(), want, err)
+		}
+	}
+	for _, value := range []string{"moon", "Dev", "production"} {
+		if got, err := FromEnv(with(map[string]string{"ENVIRONMENT": value})); err == nil {
+			t.Errorf("%q was taken: %q", value, got.SessionName())
+		}
 	}
 }
 
