@@ -42,8 +42,8 @@ const (
 type event struct {
 	MCP struct {
 		Request *struct {
-			Headers map[string]string `json:"headers"`
-			Body    json.RawMessage   `json:"body"`
+			Headers map[string]any  `json:"headers"`
+			Body    json.RawMessage `json:"body"`
 		} `json:"gatewayRequest"`
 	} `json:"mcp"`
 }
@@ -57,10 +57,11 @@ type Answer struct {
 	} `json:"mcp"`
 }
 
-// Request is the request as the target gets it.
+// Request is the request as the target gets it. Header values are passed on as they came: a string, or
+// a list of them.
 type Request struct {
-	Headers map[string]string `json:"headers"`
-	Body    json.RawMessage   `json:"body,omitempty"`
+	Headers map[string]any  `json:"headers"`
+	Body    json.RawMessage `json:"body,omitempty"`
 }
 
 // Response ends the request.
@@ -87,10 +88,13 @@ func Handle(_ context.Context, raw json.RawMessage) (Answer, error) {
 			"the request carries two different user tokens; send one"), nil
 	}
 	token := bare(custom)
-	if token == "" {
-		token = bare(bearer)
+	if scheme, rest, _ := strings.Cut(strings.TrimSpace(bearer), " "); token == "" && strings.EqualFold(scheme, "bearer") {
+		token = strings.TrimSpace(rest)
 	}
 	switch {
+	case strings.IndexFunc(token, notOfToken) >= 0: // it would not be one header value, or no header value at all
+		return refuse(request.Body, http.StatusUnauthorized, codeUnauthorized,
+			"the user token holds characters that no token has: send the access token as it came from the user pool"), nil
 	case token == "":
 		return refuse(request.Body, http.StatusUnauthorized, codeUnauthorized,
 			"the request carries no user token: sign in and send the access token as Authorization: Bearer, or in "+UserTokenHeader+
@@ -100,7 +104,7 @@ func Handle(_ context.Context, raw json.RawMessage) (Answer, error) {
 			fmt.Sprintf("the user token has %d bytes, but at most %d fit on the way to the bridge: take the person out of some groups, or shorten the token's claims",
 				len(token), MaxToken)), nil
 	}
-	headers := make(map[string]string, len(request.Headers)+1)
+	headers := make(map[string]any, len(request.Headers)+1)
 	for name, value := range request.Headers {
 		if !strings.EqualFold(name, UserTokenHeader) {
 			headers[name] = value
@@ -112,19 +116,32 @@ func Handle(_ context.Context, raw json.RawMessage) (Answer, error) {
 	return answer, nil
 }
 
-// lookup returns the header of that name, in any case; differ says that it stands there twice with
-// different values.
-func lookup(headers map[string]string, name string) (value string, differ bool) {
+// lookup returns the header of that name, in any case, if its value is a string or a list of one;
+// differ says that it stands there twice with different values.
+func lookup(headers map[string]any, name string) (value string, differ bool) {
 	for key, v := range headers {
 		if !strings.EqualFold(key, name) {
 			continue
 		}
-		if value != "" && value != v {
-			return "", true
+		values, ok := v.([]any)
+		if !ok {
+			values = []any{v}
 		}
-		value = v
+		for _, v := range values {
+			text, _ := v.(string)
+			if value != "" && value != text {
+				return "", true
+			}
+			value = text
+		}
 	}
 	return value, false
+}
+
+// notOfToken says whether r can't stand in a bearer token
+// (https://datatracker.ietf.org/doc/html/rfc6750#section-2.1).
+func notOfToken(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._~+/=", r)
 }
 
 // bare returns a token without the scheme that it may have before it.

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func eventOf(t *testing.T, headers map[string]string) json.RawMessage {
+func eventOf(t *testing.T, headers map[string]any) json.RawMessage {
 	t.Helper()
 	raw, err := json.Marshal(map[string]any{"interceptorInputVersion": "1.0", "mcp": map[string]any{
 		"rawGatewayRequest": map[string]any{"body": "x"},
@@ -23,15 +23,17 @@ func eventOf(t *testing.T, headers map[string]string) json.RawMessage {
 func TestTokenTravels(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		headers map[string]string
+		headers map[string]any
 		want    string
 	}{
-		"the bearer":                {map[string]string{"authorization": "Bearer person"}, "person"},
-		"the client's value wins":   {map[string]string{"Authorization": "Bearer machine", strings.ToLower(UserTokenHeader): "person"}, "person"},
-		"its scheme is dropped":     {map[string]string{"Authorization": "Bearer machine", UserTokenHeader: "bearer person"}, "person"},
-		"an empty one is none":      {map[string]string{"Authorization": "Bearer person", UserTokenHeader: " "}, "person"},
-		"the largest":               {map[string]string{"Authorization": "Bearer " + strings.Repeat("x", MaxToken)}, strings.Repeat("x", MaxToken)},
-		"the same twice is no harm": {map[string]string{"Authorization": "Bearer person", "authorization": "Bearer person"}, "person"},
+		"the bearer":                {map[string]any{"authorization": "Bearer person"}, "person"},
+		"the client's value wins":   {map[string]any{"Authorization": "Bearer machine", strings.ToLower(UserTokenHeader): "person"}, "person"},
+		"its scheme is dropped":     {map[string]any{"Authorization": "Bearer machine", UserTokenHeader: "bearer person"}, "person"},
+		"an empty one is none":      {map[string]any{"Authorization": "Bearer person", UserTokenHeader: " "}, "person"},
+		"the largest":               {map[string]any{"Authorization": "Bearer " + strings.Repeat("x", MaxToken)}, strings.Repeat("x", MaxToken)},
+		"a list of one":             {map[string]any{"authorization": []string{"Bearer person"}, "x-other": []string{"a", "b"}}, "person"},
+		"other values don't matter": {map[string]any{"Authorization": "Bearer person", "x-number": 5, "x-null": nil}, "person"},
+		"the same twice is no harm": {map[string]any{"Authorization": "Bearer person", "authorization": "Bearer person"}, "person"},
 	} {
 		answer, err := Handle(t.Context(), eventOf(t, c.headers))
 		if err != nil || answer.MCP.Request == nil {
@@ -40,6 +42,11 @@ func TestTokenTravels(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, answer.MCP.Request.Headers[UserTokenHeader]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		for header := range c.headers {
+			if _, kept := answer.MCP.Request.Headers[header]; !kept && !strings.EqualFold(header, UserTokenHeader) {
+				t.Errorf("%s: header %s is gone", name, header)
+			}
 		}
 		if body := string(answer.MCP.Request.Body); body != `{"id":7,"jsonrpc":"2.0","method":"tools/call"}` {
 			t.Errorf("%s: the body changed to %s", name, body)
@@ -54,13 +61,17 @@ func TestTokenTravels(t *testing.T) {
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		headers map[string]string
+		headers map[string]any
 		status  int
 		says    []string
 	}{
-		"no token":      {nil, 401, []string{"no user token", "sign in"}},
-		"too large":     {map[string]string{"Authorization": "Bearer " + strings.Repeat("x", 2345)}, 400, []string{"2345 bytes", "2000", "groups"}},
-		"two different": {map[string]string{UserTokenHeader: "a", strings.ToLower(UserTokenHeader): "b"}, 400, []string{"two different"}},
+		"no token":       {nil, 401, []string{"no user token", "sign in"}},
+		"another scheme": {map[string]any{"Authorization": "Basic abc"}, 401, []string{"no user token"}},
+		"two lines":      {map[string]any{"Authorization": "Bearer a\r\nX: b"}, 401, []string{"characters"}},
+		"not ASCII":      {map[string]any{UserTokenHeader: "tökén"}, 401, []string{"characters"}},
+		"two in a list":  {map[string]any{"Authorization": []string{"Bearer a", "Bearer b"}}, 400, []string{"two different"}},
+		"too large":      {map[string]any{"Authorization": "Bearer " + strings.Repeat("x", 2345)}, 400, []string{"2345 bytes", "2000", "groups"}},
+		"two different":  {map[string]any{UserTokenHeader: "a", strings.ToLower(UserTokenHeader): "b"}, 400, []string{"two different"}},
 	} {
 		answer, err := Handle(t.Context(), eventOf(t, c.headers))
 		if err != nil || answer.MCP.Request != nil || answer.MCP.Response == nil || answer.MCP.Response.StatusCode != c.status {
