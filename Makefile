@@ -76,6 +76,12 @@ verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of 
 evals: build python ## ask the evaluation questions on the local platform; prints pass rate, turns, tokens, time
 	@build/platform run build/evals -profile build/local/run.json
 
+.PHONY: e2e-pulumi
+e2e-pulumi: python ## deploy both Pulumi projects to the emulator, update, refresh, destroy; needs pulumi on PATH, and npm
+	@cd infra/policy/simulate && npm ci --silent --no-audit --no-fund
+	@cd infra && go test -count=1 ./policy
+	@cd e2e && E2E_PULUMI=1 go test -count=1 -timeout 25m -v -run TestEnvironmentAndMember ./pulumi
+
 .PHONY: clean
 clean: ## remove what was built and installed
 	@rm -rf build .venv
