@@ -128,7 +128,13 @@ func (v *Verifier) verify(ctx context.Context, token string, parsed claims) erro
 			Hint:    "ask again in a minute; the operator: check TOKEN_JWKS_URL",
 		}
 	}
-	if _, err := v.parser.Parse(token, keys.KeyfuncCtx(ctx)); err != nil {
+	find := keys.KeyfuncCtx(ctx)
+	if _, err := v.parser.Parse(token, func(t *jwt.Token) (any, error) {
+		if _, ok := t.Header["crit"]; ok { // extensions that must be understood, and none is: RFC 7515, 4.1.11
+			return nil, errors.New("critical header parameters")
+		}
+		return find(t)
+	}); err != nil {
 		message := "the token is not valid"
 		switch {
 		case errors.Is(err, jwt.ErrTokenExpired):

@@ -89,6 +89,13 @@ func TestSubject(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("alg none", verifying, unsigned, agent.CodeUnauthenticated)
+	critical := jwt.NewWithClaims(jwt.SigningMethodRS256, none.Claims)
+	critical.Header["kid"], critical.Header["crit"] = "k1", []string{"x"}
+	signed, err := critical.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("an extension that must be understood", verifying, signed, agent.CodeUnauthenticated)
 
 	check("read without verifying", reading, token(foreign, nil), "")
 	check("expired, read only", reading, token(foreign, jwt.MapClaims{"exp": 1}), agent.CodeUnauthenticated)
