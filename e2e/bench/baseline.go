@@ -4,7 +4,9 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,10 +16,16 @@ import (
 //go:embed baseline.py
 var handler string
 
+// inTurn is how a simple handler asks many accounts.
+const inTurn = "one after the other"
+
 // baseline measures handler with the same events on the same upstream.
 type baseline struct {
-	bridge // for its cloud, its token and its check of answers
-	python string
+	python    string
+	authority *authority
+	pool      *pool
+	token     string
+	log       io.Writer
 }
 
 func (p *baseline) start(x *cloud) (*function, error) {
@@ -59,25 +67,11 @@ func (p *baseline) warmCalls(ctx context.Context) ([]Row, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.ask(ctx, f, accounts, query(x.accounts...)); err != nil {
+	if _, err := f.ask(ctx, p.token, accounts, query(x.accounts...)); err != nil {
 		return nil, err
 	}
-	x.take()
-	var above, total []float64
-	for i := range accounts * each {
-		a, err := p.ask(ctx, f, 1, query(x.accounts[i%accounts]))
-		if err != nil {
-			return nil, err
-		}
-		total = append(total, milliseconds(a.elapsed()))
-		above = append(above, milliseconds(a.elapsed()-busy(x.take(), a.began, a.ended)))
-	}
-	return []Row{
-		{Part: "python", Name: "process start to first poll", Value: milliseconds(poll), Unit: "ms", Samples: 1},
-		{Part: "python", Name: "warm call, above the upstream's own time, p50", Value: quantile(above, 0.5), Unit: "ms", Samples: len(above),
-			Note: fmt.Sprintf("with the upstream's time: %.2g ms", quantile(total, 0.5))},
-		{Part: "python", Name: "warm call, above the upstream's own time, p99", Value: quantile(above, 0.99), Unit: "ms", Samples: len(above)},
-	}, nil
+	rows, err := singleCalls(ctx, "python", f, x, p.token, accounts*each)
+	return append([]Row{{Part: "python", Name: "process start to first poll", Value: milliseconds(poll), Unit: "ms", Samples: 1}}, rows...), err
 }
 
 func (p *baseline) fanOut(ctx context.Context, threads int) ([]Row, error) {
@@ -97,19 +91,44 @@ func (p *baseline) fanOut(ctx context.Context, threads int) ([]Row, error) {
 	}
 	all := query(x.accounts...)
 	all["threads"] = threads
-	how := "one after the other"
+	how := inTurn
 	if threads > 1 {
 		how = fmt.Sprintf("%d threads", threads)
 	}
 	var rows []Row
-	for _, state := range []string{"cold", "warm"} {
-		a, err := p.ask(ctx, f, accounts, all)
+	for _, name := range []string{coldAll, warmAll} {
+		a, err := f.ask(ctx, p.token, accounts, all)
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, Row{Part: "python", Name: "100 accounts, " + state + ", 50 ms a hop, " + how, Value: milliseconds(a.elapsed()), Unit: "ms", Samples: 1})
+		rows = append(rows, Row{Part: "python", Name: name + ", " + how, Value: milliseconds(a.elapsed()), Unit: "ms", Samples: 1})
 	}
 	return rows, nil
+}
+
+// ratios says how many times the handler's figures are the bridge's, for what both have been measured.
+func ratios(rows []Row) []Row {
+	find := func(part, name string) (float64, bool) {
+		i := slices.IndexFunc(rows, func(r Row) bool { return r.Part == part && r.Name == name })
+		if i < 0 {
+			return 0, false
+		}
+		return rows[i].Value, true
+	}
+	var found []Row
+	for _, pair := range []struct{ what, bridge, python string }{
+		{"warm call, above the upstream's own time", warmCall, warmCall},
+		{"warm call, processor time", warmTime, warmTime},
+		{"100 accounts, cold, " + inTurn, coldAll, coldAll + ", " + inTurn},
+		{"100 accounts, warm, " + inTurn, warmAll, warmAll + ", " + inTurn},
+	} {
+		ours, measured := find("bridge", pair.bridge)
+		theirs, too := find("python", pair.python)
+		if measured && too && ours > 0 {
+			found = append(found, Row{Part: "ratio", Name: "Python to bridge: " + pair.what, Value: theirs / ours, Unit: "x", Samples: 1})
+		}
+	}
+	return found
 }
 
 // publicRoots returns the file of public root certificates that the interpreter's certifi holds.

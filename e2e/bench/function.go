@@ -189,6 +189,48 @@ func (f *function) invoke(ctx context.Context, tool, token string, arguments any
 // peakMemory returns the largest resident set the process has had, in bytes.
 func (f *function) peakMemory() (int64, error) { return statusBytes(f.process.Process.Pid, "VmHWM") }
 
+// ask sends one query and holds its coverage to want answered targets.
+func (f *function) ask(ctx context.Context, token string, want int, arguments map[string]any) (answer, error) {
+	a, err := f.invoke(ctx, "query", token, arguments)
+	if err != nil {
+		return a, err
+	}
+	var got struct {
+		OK       bool
+		Coverage struct{ Targets, Answered int }
+	}
+	if err := json.Unmarshal(a.payload, &got); err != nil {
+		return a, err
+	}
+	if !got.OK || got.Coverage.Answered != want || got.Coverage.Targets != want {
+		return a, fmt.Errorf("want %d targets answered, got %.600s", want, a.payload)
+	}
+	return a, nil
+}
+
+// processorTime returns what the process has used so far, to a hundredth of a second.
+func (f *function) processorTime() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.process.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The fields after the command's name, which ends at the last parenthesis: utime and stime are 14 and 15 of all,
+	// in ticks of 10 ms (https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat is not understood", f.process.Process.Pid)
+	}
+	var ticks int64
+	for _, field := range fields[11:13] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil
+}
+
 // statusBytes reads a size from Linux's /proc/<pid>/status.
 func statusBytes(pid int, field string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

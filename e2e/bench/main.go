@@ -138,7 +138,7 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (Report, error) 
 		return report, err
 	}
 	defer b.traces.close()
-	p := baseline{bridge: b, python: s.python}
+	p := baseline{python: s.python, authority: b.authority, pool: b.pool, token: b.token, log: b.log}
 	o := operator{
 		binary: filepath.Join(s.build, "agent"), tools: s.tools, authority: b.authority, pool: b.pool, token: b.token, traces: b.traces, log: b.log,
 	}
@@ -163,6 +163,7 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (Report, error) 
 		}
 		report.Rows = append(report.Rows, rows...)
 	}
+	report.Rows = append(report.Rows, ratios(report.Rows)...)
 	return report, nil
 }
 
