@@ -3,6 +3,7 @@ package operations
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ const Redacted = "[redacted]"
 // not a reason to allow an operation.
 func (t *Table) Redact(serviceName, operationName string, document any) (redacted any, fields int) {
 	x := t.index()
-	r := redactor{rules: []*rules{x.everywhere}, folded: map[string]string{}}
+	r := redactor{rules: []*rules{x.everywhere}, members: map[string]*member{}}
 	if i, ok := x.byName[record.Fold(serviceName)]; ok {
 		s := t.services[i]()
 		k, known := s.byName[record.Fold(operationName)]
@@ -43,7 +44,7 @@ func (t *Table) Redact(serviceName, operationName string, document any) (redacte
 			r.rules = append(r.rules, s.rules)
 		}
 	}
-	out := r.walk(nil, document, false, 0)
+	out := r.walk(make([]*member, 0, 32), document, false, 0)
 	return out, r.fields
 }
 
@@ -73,68 +74,104 @@ func parseRules(texts []string) *rules {
 	return r
 }
 
-// match says whether a rule of the kind by ends the path.
-func match(by map[string][][]string, path []string) bool {
-	if len(path) == 0 {
-		return false
+// member is what there is to know about members of one name.
+type member struct {
+	lower  string
+	secret bool // see secretName
+	// The rules that end in the name, each as what stands before it: for the member, for those
+	// beneath it, for all beneath it.
+	leaf, any, deep [][]string
+}
+
+// ends says whether path, whose last member one of the rules ends in, has what stands before that.
+func ends(rules [][]string, path []*member) bool {
+	for _, before := range rules {
+		if len(before) < len(path) && stands(before, path[len(path)-1-len(before):]) {
+			return true
+		}
 	}
-	last := len(path) - 1
-	return slices.ContainsFunc(by[path[last]], func(before []string) bool {
-		if len(before) > last {
+	return false
+}
+
+func stands(before []string, path []*member) bool {
+	for i, want := range before {
+		if want != "*" && want != path[i].lower {
 			return false
 		}
-		for i, want := range before {
-			if want != "*" && want != path[last-len(before)+i] {
-				return false
-			}
-		}
-		return true
-	})
+	}
+	return true
 }
 
 type redactor struct {
-	rules  []*rules
-	folded map[string]string // member names in lower case
-	fields int
+	rules   []*rules
+	members map[string]*member // by name as it is spelt; an answer repeats few names often
+	fields  int
 }
 
-func (r *redactor) lower(name string) string {
-	low, ok := r.folded[name]
+func (r *redactor) member(name string) *member {
+	m, ok := r.members[name]
 	if !ok {
-		low = strings.ToLower(name)
-		r.folded[name] = low
+		m = &member{lower: strings.ToLower(name)}
+		m.secret = secretName(m.lower)
+		for _, x := range r.rules {
+			m.leaf = append(m.leaf, x.leaf[m.lower]...)
+			m.any = append(m.any, x.any[m.lower]...)
+			m.deep = append(m.deep, x.deep[m.lower]...)
+		}
+		r.members[name] = m
 	}
-	return low
+	return m
 }
 
 // maxInner is how often JSON is looked for in a string within JSON in a string.
 const maxInner = 3
 
-// walk copies value without what is secret. all is whether everything from here on is.
-func (r *redactor) walk(path []string, value any, all bool, inner int) any {
+// walk returns value without what is secret: value itself if there is nothing, else a copy of what
+// holds it. all is whether everything from here on is secret. path is overwritten beyond its end.
+func (r *redactor) walk(path []*member, value any, all bool, inner int) any {
+	before := r.fields
 	switch v := value.(type) {
 	case map[string]any:
-		keyID := namesKey(v)
 		pair := r.pair(v)
-		out := make(map[string]any, len(v))
+		var out map[string]any
 		for name, item := range v {
-			below := append(path, r.lower(name))
-			if pair && r.lower(name) != "value" {
-				out[name] = r.walk(nil, item, false, inner)
-				continue
-			}
-			if s, ok := item.(string); ok && keyID && !all && secretKey(s) {
+			m, found := r.member(name), r.fields
+			below := append(path, m)
+			if pair && m.lower != "value" {
+				item = r.walk(nil, item, false, inner)
+			} else if s, ok := item.(string); ok && !all && secretKey(s) && namesKey(v) {
 				r.fields++
-				out[name] = Redacted
+				item = Redacted
+			} else {
+				item = r.walk(below, item, all || ends(m.deep, below), inner)
+			}
+			if r.fields == found {
 				continue
 			}
-			out[name] = r.walk(below, item, all || r.matches(below, func(x *rules) map[string][][]string { return x.deep }), inner)
+			if out == nil {
+				out = maps.Clone(v)
+			}
+			out[name] = item
+		}
+		if out == nil {
+			return value
 		}
 		return out
 	case []any:
-		out := make([]any, len(v))
+		var out []any
 		for i, item := range v {
-			out[i] = r.walk(path, item, all, inner)
+			found := r.fields
+			item = r.walk(path, item, all, inner)
+			if r.fields == found {
+				continue
+			}
+			if out == nil {
+				out = slices.Clone(v)
+			}
+			out[i] = item
+		}
+		if out == nil {
+			return value
 		}
 		return out
 	case nil:
@@ -143,7 +180,10 @@ func (r *redactor) walk(path []string, value any, all bool, inner int) any {
 		if all || r.secret(path, v) {
 			return r.hide(v)
 		}
-		return r.text(path, v, inner)
+		if out := r.text(path, v, inner); r.fields != before {
+			return out
+		}
+		return value
 	}
 	if all || r.secret(path, "") {
 		return r.hide(value)
@@ -154,14 +194,28 @@ func (r *redactor) walk(path []string, value any, all bool, inner int) any {
 // pair says whether an object is a name with a value, as ECS and others list an environment: then
 // only the value is secret.
 func (r *redactor) pair(object map[string]any) bool {
+	if len(object) > 3 {
+		return false
+	}
 	var name, value bool
 	for k, v := range object {
 		if _, ok := v.(string); ok || v == nil {
-			name = name || r.lower(k) == "name" || r.lower(k) == "key"
-			value = value || r.lower(k) == "value"
+			lower := r.member(k).lower
+			name = name || lower == "name" || lower == "key"
+			value = value || lower == "value"
 		}
 	}
-	return name && value && len(object) <= 3
+	return name && value
+}
+
+// namesKey says whether a member of object holds an access key id.
+func namesKey(object map[string]any) bool {
+	for _, v := range object {
+		if s, ok := v.(string); ok && hasAccessKeyID(s) {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *redactor) hide(value any) any {
@@ -172,20 +226,19 @@ func (r *redactor) hide(value any) any {
 	return Redacted
 }
 
-func (r *redactor) matches(path []string, kind func(*rules) map[string][][]string) bool {
-	return slices.ContainsFunc(r.rules, func(x *rules) bool { return match(kind(x), path) })
-}
-
 // secret says whether the member at path is one to take out.
-func (r *redactor) secret(path []string, value string) bool {
+func (r *redactor) secret(path []*member, value string) bool {
 	if len(path) == 0 {
 		return false
 	}
-	if r.matches(path, func(x *rules) map[string][][]string { return x.leaf }) ||
-		r.matches(path[:len(path)-1], func(x *rules) map[string][][]string { return x.any }) {
+	last := path[len(path)-1]
+	if ends(last.leaf, path) {
 		return true
 	}
-	return value != "" && secretName(path[len(path)-1]) && !strings.HasPrefix(value, "arn:")
+	if above := path[:len(path)-1]; len(above) > 0 && ends(above[len(above)-1].any, above) {
+		return true
+	}
+	return value != "" && last.secret && !strings.HasPrefix(value, "arn:")
 }
 
 // secretEndings are ends of member names, in lower case, that hold a secret in whatever service they
@@ -235,35 +288,40 @@ func hasAccessKeyID(s string) bool {
 	return len(s) >= 20 && (strings.Contains(s, "AKIA") || strings.Contains(s, "ASIA")) && accessKeyID.MatchString(s)
 }
 
-// namesKey says whether a member of object holds an access key id.
-func namesKey(object map[string]any) bool {
-	for _, v := range object {
-		if s, ok := v.(string); ok && hasAccessKeyID(s) {
-			return true
-		}
-	}
-	return false
+// forms are what secrets look like inside a longer text; the first group of form, or all of it, is
+// replaced. Most strings hold none, so a text is searched for form only if it holds one of the signs
+// and one of the words: signs are single characters, looked for all at once, and words are in lower
+// case if the form takes any. A word leaves out s, which (?i) takes for a long s as well.
+var forms = []struct {
+	signs sign
+	fold  bool // words are looked for in the text in lower case
+	words []string
+	form  *regexp.Regexp
+}{
+	{dash, false, []string{"PRIVATE KEY"}, regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?`)},
+	{dot, false, []string{"eyJ"}, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
+	{equals, true, []string{"ignature=", "oken=", "credential="}, regexp.MustCompile(`(?i)[?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature)=([^&\s"'<>]+)`)},
+	{at, false, []string{"://"}, regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:([^\s/@"']+)@`)},
+	{equals | colon, true, []string{"word", "wd", "ecret", "oken", "api"}, regexp.MustCompile(`(?i)\b(?:password|passwd|pwd|secret_?access_?key|aws_?session_?token|client_?secret|auth_?token|access_?token|api_?key)["']?\s*[=:]\s*["']?([^\s;&,"'}]{4,})`)},
+	{dash | underscore, false, []string{"gh", "github_pat_", "xox", "glpat-", "sk_live_"}, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|sk_live_[A-Za-z0-9]{16,})`)},
 }
 
-// forms are what secrets look like inside a longer text. The text is searched for form only if it
-// holds one of the hints and, if there are any, one of the words in lower case; the first group of
-// form, or all of it, is replaced.
-var forms = []struct {
-	hints, words []string
-	form         *regexp.Regexp
-}{
-	{[]string{"PRIVATE KEY"}, nil, regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY(?: BLOCK)?-----)?`)},
-	{[]string{"eyJ"}, nil, regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*`)},
-	{[]string{"ignature=", "oken="}, nil, regexp.MustCompile(`(?i)[?&](?:X-Amz-Signature|X-Amz-Security-Token|X-Amz-Credential|Signature)=([^&\s"'<>]+)`)},
-	{[]string{"://"}, nil, regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@"']*:([^\s/@"']+)@`)},
-	// Every timestamp and ARN has a colon, so a word of the form must be there, too. The words are
-	// without s, which (?i) takes for a long s as well.
-	{[]string{"=", ":"}, []string{"word", "wd", "ecret", "oken", "api"}, regexp.MustCompile(`(?i)\b(?:password|passwd|pwd|secret_?access_?key|aws_?session_?token|client_?secret|auth_?token|access_?token|api_?key)["']?\s*[=:]\s*["']?([^\s;&,"'}]{4,})`)},
-	{[]string{"gh", "github_pat_", "xox", "glpat-", "sk_live_"}, nil, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|xox[abeprs]-[A-Za-z0-9-]{10,}|glpat-[A-Za-z0-9_-]{16,}|sk_live_[A-Za-z0-9]{16,})`)},
-}
+// sign is a set of characters that secrets of some form have.
+type sign byte
+
+const (
+	dash sign = 1 << iota
+	dot
+	equals
+	at
+	colon
+	underscore
+)
+
+var signs = [256]sign{'-': dash, '.': dot, '=': equals, '@': at, ':': colon, '_': underscore}
 
 // text takes secrets out of a string that is not one as a whole.
-func (r *redactor) text(path []string, s string, inner int) string {
+func (r *redactor) text(path []*member, s string, inner int) string {
 	if len(s) < 12 {
 		return s
 	}
@@ -272,8 +330,23 @@ func (r *redactor) text(path []string, s string, inner int) string {
 			return out
 		}
 	}
+	var found sign
+	for i := range len(s) {
+		found |= signs[s[i]]
+	}
+	lower := ""
 	for _, f := range forms {
-		if containsAny(s, f.hints) && (f.words == nil || containsAny(strings.ToLower(s), f.words)) {
+		if found&f.signs == 0 {
+			continue
+		}
+		within := s
+		if f.fold {
+			if lower == "" {
+				lower = strings.ToLower(s)
+			}
+			within = lower
+		}
+		if containsAny(within, f.words) {
 			s = r.replace(s, f.form)
 		}
 	}
@@ -290,12 +363,17 @@ func (r *redactor) text(path []string, s string, inner int) string {
 }
 
 func containsAny(s string, parts []string) bool {
-	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
+	for _, part := range parts {
+		if strings.Contains(s, part) {
+			return true
+		}
+	}
+	return false
 }
 
 // json redacts a string that holds a JSON object or list; ok is false if it does not. The string
 // is returned as it was unless something was taken out.
-func (r *redactor) json(path []string, s string, inner int) (out string, ok bool) {
+func (r *redactor) json(path []*member, s string, inner int) (out string, ok bool) {
 	if inner >= maxInner {
 		return "", false
 	}
