@@ -141,8 +141,9 @@ func (p *program) warm(ctx context.Context) {
 		}
 	})
 	all.Go(func() {
-		// Anybody may ask this; what is wanted is the connection.
-		if _, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}); err != nil {
+		// Anybody may ask this; what is wanted is the connection, so whatever the answer, it is not asked again.
+		once := func(o *sts.Options) { o.RetryMaxAttempts = 1 }
+		if _, err := p.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}, once); err != nil {
 			p.logger.DebugContext(ctx, "connection to STS not opened ahead", "error", err)
 		}
 	})
