@@ -16,7 +16,7 @@ func TestBounds(t *testing.T) {
 	}
 	for name, row := range map[string]struct {
 		environment []string
-		gateway     *standin.Gateway
+		onCall      func(standin.Call) standin.Reply // nil: the default of start
 		script      func(int, standin.ConverseRequest) standin.Turn
 		bound       string
 		turns       int
@@ -43,14 +43,14 @@ func TestBounds(t *testing.T) {
 		},
 		"time in a tool": {
 			environment: []string{"INVOCATION_TIMEOUT=300ms"}, script: always(query("a")),
-			gateway: &standin.Gateway{OnCall: func(standin.Call) standin.Reply { return standin.Reply{Hang: true} }},
-			bound:   "INVOCATION_TIMEOUT", turns: 1, calls: 1,
+			onCall: func(standin.Call) standin.Reply { return standin.Reply{Hang: true} },
+			bound:  "INVOCATION_TIMEOUT", turns: 1, calls: 1,
 		},
 	} {
 		for _, streamed := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				b := start(t, &box{gateway: row.gateway, bedrock: &standin.Bedrock{Script: row.script}}, row.environment...)
+				b := start(t, &box{gateway: &standin.Gateway{OnCall: row.onCall}, bedrock: &standin.Bedrock{Script: row.script}}, row.environment...)
 				var got answer
 				if streamed {
 					text, _, last := b.stream(t.Context(), "go on for ever").all()
