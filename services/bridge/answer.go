@@ -54,6 +54,7 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 		answer.note("partial: %d of %d targets did not answer; counts and groups cover the %d that did", c.Targets-c.Answered, c.Targets, c.Answered)
 	}
 	if atLeast {
+		answer.Truncated = true
 		answer.note("some accounts hold more than was read (results with more:true): their counts are lower bounds")
 	}
 	if r.bridge.config.Notes != nil {

@@ -363,6 +363,21 @@ func TestLargeAnswersAreCutEvenly(t *testing.T) {
 	}
 }
 
+// Pages that were left unread are rows that are missing.
+func TestUnreadPagesAreSaid(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.mcp.set(func(m *fakeMCP) {
+		m.reply = func(run scriptRun, region string) any {
+			return map[string]any{"document": map[string]any{"Reservations": []any{map[string]any{"Instances": []any{1, 2}}}}, "calls": 100, "more": true}
+		}
+	})
+	got := b.call(b.token("ops"), "query", describe)
+	if got.statuses() != "222/us-east-1=ok" || got.Results[0].Count != 2 || !got.Truncated || !strings.Contains(strings.Join(got.Notes, " "), "lower bounds") {
+		t.Errorf("%s truncated %v notes %v (%+v)", got.statuses(), got.Truncated, got.Notes, got.Error)
+	}
+}
+
 func TestKnowledgeToolsPassThrough(t *testing.T) {
 	t.Parallel()
 	b := start(t)
