@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,7 +124,7 @@ func (c *cli) start(cols uint16, args ...string) *session {
 	cmd := c.command(args...)
 	syncState()
 	cmd.Env = append(cmd.Env, "TERM=xterm-256color")
-	tty, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: cols})
+	tty, err := startInTerminal(cmd, &pty.Winsize{Rows: 40, Cols: cols})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -148,6 +149,27 @@ func (c *cli) start(cols uint16, args ...string) *session {
 		}
 	})
 	return s
+}
+
+// startInTerminal starts cmd in a new terminal. The terminal is told not to throw output away on Ctrl-C: it does so just
+// after it has sent the signal, and would now and then take what the program prints at once with it.
+func startInTerminal(cmd *exec.Cmd, size *pty.Winsize) (*os.File, error) {
+	control, terminal, err := pty.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer terminal.Close() // the program has its own copy
+	keep := exec.Command("stty", "noflsh")
+	keep.Stdin = terminal
+	if err := errors.Join(pty.Setsize(control, size), keep.Run()); err != nil {
+		return nil, errors.Join(err, control.Close())
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, control.Close())
+	}
+	return control, nil
 }
 
 // patience is how long a terminal test waits before it calls a text missing. It never adds to a
