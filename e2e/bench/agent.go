@@ -41,11 +41,10 @@ type container struct {
 	client  *http.Client
 	token   string
 
-	model        *actor
-	prompts      *recorder
-	runtime      *service // Bedrock's runtime
-	gateway      *service
-	gatewayTools []json.RawMessage
+	model   *actor
+	prompts *recorder
+	runtime *service // Bedrock's runtime
+	gateway *service
 }
 
 // start starts an agent and waits until it answers /ping.
