@@ -1,105 +1,103 @@
-import asyncio
-import json
+async def main():
+    import asyncio
+    import json
 
-ask = json.loads(@ASK@)
-gate = asyncio.Semaphore(ask["parallel"])
-held = {"bytes": 0}
+    ask = json.loads(@ASK@)
+    gate = asyncio.Semaphore(ask["parallel"])
+    held = {"bytes": 0}
 
+    def look(document, path):
+        for alternative in path.split("||"):
+            value = document
+            for step in alternative.strip().split("."):
+                last = step.endswith("[-1]")
+                step = step[:-4] if last else step
+                value = value.get(step) if isinstance(value, dict) else None
+                if last:
+                    value = value[-1] if isinstance(value, list) and value else None
+            if value:
+                return value
+        return None
 
-def look(document, path):
-    for alternative in path.split("||"):
-        value = document
-        for step in alternative.strip().split("."):
-            last = step.endswith("[-1]")
-            step = step[:-4] if last else step
-            value = value.get(step) if isinstance(value, dict) else None
-            if last:
-                value = value[-1] if isinstance(value, list) and value else None
-        if value:
-            return value
-    return None
+    def merge(whole, page, path):
+        steps = path.split(".")
+        for step in steps[:-1]:
+            whole = whole.setdefault(step, {})
+            page = page.get(step) or {}
+        name = steps[-1]
+        more = page.get(name)
+        if more is None:
+            return
+        have = whole.get(name)
+        whole[name] = more if have is None else have + more
 
-
-def merge(whole, page, path):
-    steps = path.split(".")
-    for step in steps[:-1]:
-        whole = whole.setdefault(step, {})
-        page = page.get(step) or {}
-    name = steps[-1]
-    more = page.get(name)
-    if more is None:
-        return
-    have = whole.get(name)
-    whole[name] = more if have is None else have + more
-
-
-async def read(region):
-    pages = ask["pages"]
-    params = dict(ask["params"])
-    whole = None
-    calls = 0
-    try:
-        async with gate:
-            while True:
-                calls = calls + 1
-                page = await call_boto3(
-                    service_name=ask["service"],
-                    operation_name=ask["operation"],
-                    region_name=region,
-                    params=params,
-                )
-                if not isinstance(page, dict):
-                    page = {"value": page}
-                held["bytes"] = held["bytes"] + len(json.dumps(page, default=str))
-                tokens = []
-                if pages:
-                    tokens = [look(page, path) for path in pages["output"]]
-                    if pages["more"] and not look(page, pages["more"]):
-                        tokens = []
-                if whole is None:
-                    whole = page
-                else:
-                    for path in pages["results"]:
-                        merge(whole, page, path)
-                if not [token for token in tokens if token]:
-                    return {"document": whole, "calls": calls, "more": False}
-                following = dict(params)
-                for name, token in zip(pages["input"], tokens):
-                    if token:
-                        following[name] = token
+    async def read(region):
+        pages = ask["pages"]
+        params = dict(ask["params"])
+        whole = None
+        calls = 0
+        try:
+            async with gate:
+                while True:
+                    calls = calls + 1
+                    page = await call_boto3(
+                        service_name=ask["service"],
+                        operation_name=ask["operation"],
+                        region_name=region,
+                        params=params,
+                    )
+                    if not isinstance(page, dict):
+                        page = {"value": page}
+                    held["bytes"] = held["bytes"] + len(json.dumps(page, default=str))
+                    tokens = []
+                    if pages:
+                        tokens = [look(page, path) for path in pages["output"]]
+                        if pages["more"] and not look(page, pages["more"]):
+                            tokens = []
+                    if whole is None:
+                        whole = page
                     else:
-                        following.pop(name, None)
-                if following == params:
-                    return {"document": whole, "calls": calls, "more": True}
-                params = following
-                if calls >= ask["max_pages"] or held["bytes"] >= ask["max_bytes"]:
-                    return {"document": whole, "calls": calls, "more": True}
-    except Exception as error:
-        return {"error": repr(error)[:2000], "calls": calls}
+                        for path in pages["results"]:
+                            merge(whole, page, path)
+                    if not [token for token in tokens if token]:
+                        return {"document": whole, "calls": calls, "more": False}
+                    following = dict(params)
+                    for name, token in zip(pages["input"], tokens):
+                        if token:
+                            following[name] = token
+                        else:
+                            following.pop(name, None)
+                    if following == params:
+                        return {"document": whole, "calls": calls, "more": True}
+                    params = following
+                    if calls >= ask["max_pages"] or held["bytes"] >= ask["max_bytes"]:
+                        return {"document": whole, "calls": calls, "more": True}
+        except Exception as error:
+            return {"error": repr(error)[:2000], "calls": calls}
+
+    async def bounded(region):
+        try:
+            return await asyncio.wait_for(read(region), ask["seconds"])
+        except Exception as error:
+            return {"error": repr(error)[:2000], "calls": 0}
+
+    async def run():
+        asked = ask["regions"]
+        enabled = None
+        if ask["enabled"]:
+            found = await call_boto3(
+                service_name="ec2",
+                operation_name="DescribeRegions",
+                region_name=ask["home"],
+                params={},
+            )
+            enabled = sorted([region["RegionName"] for region in found["Regions"] if region.get("OptInStatus") != "not-opted-in"])
+            asked = [region for region in asked if region in enabled]
+        answers = await asyncio.gather(*[bounded(region) for region in asked])
+        return {"regions": dict(zip(asked, answers)), "enabled": enabled}
+
+    return await run()
 
 
-async def bounded(region):
-    try:
-        return await asyncio.wait_for(read(region), ask["seconds"])
-    except Exception as error:
-        return {"error": repr(error)[:2000], "calls": 0}
-
-
-async def run():
-    asked = ask["regions"]
-    enabled = None
-    if ask["enabled"]:
-        found = await call_boto3(
-            service_name="ec2",
-            operation_name="DescribeRegions",
-            region_name=ask["home"],
-            params={},
-        )
-        enabled = sorted([region["RegionName"] for region in found["Regions"] if region.get("OptInStatus") != "not-opted-in"])
-        asked = [region for region in asked if region in enabled]
-    answers = await asyncio.gather(*[bounded(region) for region in asked])
-    return {"regions": dict(zip(asked, answers)), "enabled": enabled}
-
-
-result = await run()
+result = await main()
 result

@@ -6,7 +6,8 @@
 // person wrote is ever code. The literal is printable ASCII without a bare quote or backslash,
 // whatever the values hold: see Quote.
 //
-// In the sandbox, call_boto3 takes keywords only (service_name, operation_name in PascalCase,
+// All of it stands in one function, so that it does not matter in what kind of namespace the sandbox
+// runs it. In the sandbox, call_boto3 takes keywords only (service_name, operation_name in PascalCase,
 // region_name, params), returns the AWS response, and the value of the script is its last
 // expression; of the standard library the script uses json and asyncio.
 //

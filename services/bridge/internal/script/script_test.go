@@ -36,10 +36,11 @@ names = {"call_boto3": call_boto3}
 
 async def main():
     code = compile(tree, "script", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    value = eval(code, names)
+    kept = {}  # apart from the globals: functions of the script do not see its top-level names
+    value = eval(code, names, kept)
     if value is not None:
         await value
-    return eval(compile(last, "script", "eval"), names)
+    return eval(compile(last, "script", "eval"), names, kept)
 
 value = asyncio.run(main())
 print(json.dumps({"value": value, "calls": calls}))
