@@ -66,6 +66,7 @@ type box struct {
 	mcp     *fakeMCP
 	keys    *fakeJWKS
 	logs    *lockedBuffer
+	process *os.Process
 }
 
 type lockedBuffer struct {
@@ -126,6 +127,7 @@ func start(t *testing.T, env ...string) *box {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	b.process = command.Process
 	t.Cleanup(func() {
 		_ = command.Process.Kill()
 		_ = command.Wait()
@@ -427,6 +429,9 @@ type fakeMCP struct {
 	runs     []scriptRun
 	conns    map[string]bool
 	tools    []string
+	tries    map[string]int // initialize, by account
+	// initialize may answer the nth of an account in its own way; true means that it did.
+	initialize func(w http.ResponseWriter, account string, n int) bool
 	// fault may answer a run in its own way; true means that it did.
 	fault func(w http.ResponseWriter, r *http.Request, id int64, run scriptRun) bool
 	// reply is what a Region answers; nil means two instances.
@@ -442,7 +447,7 @@ func (m *fakeMCP) set(change func(m *fakeMCP)) {
 }
 
 func newFakeMCP(t *testing.T, sts *fakeSTS) *fakeMCP {
-	m := &fakeMCP{sts: sts, sessions: map[string]string{}, conns: map[string]bool{}, tools: []string{"aws___run_script", "aws___get_tasks", "aws___search_documentation",
+	m := &fakeMCP{sts: sts, sessions: map[string]string{}, conns: map[string]bool{}, tries: map[string]int{}, tools: []string{"aws___run_script", "aws___get_tasks", "aws___search_documentation",
 		"aws___read_documentation", "aws___retrieve_skill", "aws___get_regional_availability"}}
 	m.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { m.serve(t, w, r) }))
 	t.Cleanup(m.server.Close)
@@ -484,6 +489,13 @@ func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 		t.Errorf("upstream got no JSON-RPC: %v", err)
 	}
 	if message.Method == "initialize" {
+		m.mu.Lock()
+		m.tries[who.account]++
+		initialize, n := m.initialize, m.tries[who.account]
+		m.mu.Unlock()
+		if initialize != nil && initialize(w, who.account, n) {
+			return
+		}
 		m.mu.Lock()
 		m.opened++
 		id := fmt.Sprintf("mcp-%d", m.opened)
