@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/central-ops/central-ops/infra/policy"
@@ -58,7 +59,10 @@ func requests() []request {
 		{"foreign session name", "bridge", "sts:AssumeRole", targetARN, with(assume, "sts:RoleSessionName", "mallory"), "target-trust", false},
 		{"another role of the account", "bridge", "sts:AssumeRole", "arn:aws:iam::222222222222:role/Admin", assume, "target-trust", false},
 		{"source identity", "bridge", "sts:SetSourceIdentity", targetARN, annotate, "target-trust", true},
-		{"session tags", "bridge", "sts:TagSession", targetARN, annotate, "target-trust", true},
+		{"the person as a session tag", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "central-ops:user"), "target-trust", true},
+		{"no session tags", "bridge", "sts:TagSession", targetARN, annotate, "target-trust", true},
+		{"foreign session tag", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "department"), "target-trust", false},
+		{"foreign session tag beside the person", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "central-ops:user,department"), "target-trust", false},
 		{"source identity from outside", "bridge", "sts:SetSourceIdentity", targetARN, with(annotate, "aws:PrincipalOrgID", "o-other"), "target-trust", false},
 		{"the gateway's role is not trusted", "gateway", "sts:AssumeRole", targetARN, assume, "target-trust", false},
 		{"the runtime's role is not trusted", "runtime", "sts:AssumeRole", targetARN, assume, "target-trust", false},
@@ -153,9 +157,11 @@ func TestSimulate(t *testing.T) {
 		if row.principal == "target" || row.trust != "" {
 			account = "222222222222"
 		}
-		context := keys{}
-		if row.context != nil {
-			context = row.context
+		context := map[string]any{}
+		for key, value := range row.context {
+			if context[key] = value; key == "aws:TagKeys" { // the one key with many values
+				context[key] = strings.Split(value, ",")
+			}
 		}
 		simulation := map[string]any{
 			"request": map[string]any{"principal": principal, "action": row.action, "contextVariables": context,

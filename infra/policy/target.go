@@ -74,9 +74,11 @@ func NewTarget(a TargetArgs) Target {
 		withID["sts:ExternalId"] = []string{a.ExternalID}
 		assume["StringEquals"] = withID
 	}
-	var annotate Condition
+	// Session tags of other products stay out. A call without tags passes: ForAllValues holds for none.
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
+	annotate := Condition{"ForAllValues:StringLike": {"aws:TagKeys": {"central-ops:*"}}}
 	if len(equals) > 0 {
-		annotate = Condition{"StringEquals": equals}
+		annotate["StringEquals"] = equals
 	}
 	all := []string{"*"} // a read has many resources; what may be read is limited by action
 	return Target{
