@@ -122,6 +122,29 @@ func TestInventory(t *testing.T) {
 	}
 }
 
+// TestParents follows every resource up to a component of the stack: what hangs nowhere is not deleted with its owner.
+func TestParents(t *testing.T) {
+	t.Parallel()
+	resources := register(t, map[string]string{"gatewayAuth": "workload", "provisionedConcurrency": "2", "dailyTokens": "5", "alarmEmail": "ops@example.com"})
+	for _, r := range resources {
+		parent := r.RegisterRPC.GetParent()
+		kinds := strings.Split(parent, "::")
+		if len(kinds) != 4 {
+			t.Fatalf("%s %s: parent %q is no URN", r.TypeToken, r.Name, parent)
+		}
+		if !r.Custom {
+			if !strings.Contains(kinds[2], "pulumi:pulumi:Stack") {
+				t.Errorf("component %s %s hangs under %s", r.TypeToken, r.Name, parent)
+			}
+			continue
+		}
+		// The component is the last type of the parent's path, and its name begins the resource's.
+		if owner := kinds[2][strings.LastIndex(kinds[2], "$")+1:]; !strings.HasPrefix(owner, "central-ops:") || !strings.HasPrefix(r.Name, kinds[3]) {
+			t.Errorf("%s %s hangs under %s", r.TypeToken, r.Name, parent)
+		}
+	}
+}
+
 // taggable is every type of the program whose arguments take tags.
 var taggable = map[string]bool{
 	"aws:cloudwatch/logGroup:LogGroup": true, "aws:cloudwatch/metricAlarm:MetricAlarm": true, "aws:cognito/userPool:UserPool": true,
