@@ -18,20 +18,62 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 )
 
-var roleARN = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
+var (
+	roleARNs      = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
+	stacks        = regexp.MustCompile(`^[\w.-]+/[\w.-]+/[\w.-]+$`)
+	roleNames     = regexp.MustCompile(`^[\w+=,.@-]{1,57}$`) // "-deny-9" has to fit behind it in 64 characters
+	organizations = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
+	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`)
+	accountIDs    = regexp.MustCompile(`^[0-9]{12}$`)
+)
+
+// settings are the configuration of one member stack.
+type settings struct {
+	bridgeRoleARN, environmentStack            string // exactly one is set
+	targetRole                                 string
+	organizationID, externalID, allowedAccount string // "" means none
+}
 
 func main() { pulumi.Run(program) }
 
-func program(ctx *pulumi.Context) error {
-	c := config.New(ctx, "central-ops-member")
-	arn, stack := c.Get("bridgeRoleArn"), c.Get("environmentStack")
+// parse reads the configuration; get returns the text of central-ops-member:<key>, "" for what is not set. The error holds
+// every fault, each with path, rule and value.
+func parse(get func(key string) string) (settings, error) {
+	var faults []error
+	fault := func(key, rule string) {
+		faults = append(faults, fmt.Errorf("central-ops-member:%s: %s: got %q", key, rule, get(key)))
+	}
+	read := func(key string, pattern *regexp.Regexp, rule string) string {
+		v := get(key)
+		if v != "" && !pattern.MatchString(v) {
+			fault(key, rule)
+		}
+		return v
+	}
+	s := settings{
+		bridgeRoleARN:    read("bridgeRoleArn", roleARNs, "must be the ARN of a role"),
+		environmentStack: read("environmentStack", stacks, "must be <organization>/<project>/<stack>"),
+		targetRole:       read("targetRole", roleNames, "must have 1 to 57 letters, digits or any of _+=,.@-"),
+		organizationID:   read("organizationId", organizations, "must look like o-a1b2c3d4e5"),
+		externalID:       read("externalId", externalIDs, "must have 2 to 1000 letters, digits or any of _+=,.@:/-"),
+		allowedAccount:   read("allowedAccountId", accountIDs, "must have 12 digits"),
+	}
 	switch {
-	case arn == "" && stack == "":
-		return errors.New("central-ops-member:bridgeRoleArn: is required, or central-ops-member:environmentStack; try: pulumi -C ../.. stack output bridgeRoleArn")
-	case arn != "" && stack != "":
-		return errors.New("central-ops-member:bridgeRoleArn: cannot be set together with central-ops-member:environmentStack")
-	case arn != "" && !roleARN.MatchString(arn):
-		return fmt.Errorf("central-ops-member:bridgeRoleArn: must be the ARN of a role: got %q", arn)
+	case s.bridgeRoleARN == "" && s.environmentStack == "":
+		fault("bridgeRoleArn", "is required, or central-ops-member:environmentStack; try: pulumi -C ../.. stack output bridgeRoleArn")
+	case s.bridgeRoleARN != "" && s.environmentStack != "":
+		fault("environmentStack", "cannot be set together with central-ops-member:bridgeRoleArn")
+	}
+	if s.targetRole == "" {
+		s.targetRole = "CentralOpsTargetRole"
+	}
+	return s, errors.Join(faults...)
+}
+
+func program(ctx *pulumi.Context) error {
+	s, err := parse(config.New(ctx, "central-ops-member").Get)
+	if err != nil {
+		return fmt.Errorf("configuration of stack %s:\n%w", ctx.Stack(), err)
 	}
 	text, err := os.ReadFile("../../services/bridge/target-role-denies.json")
 	if err != nil {
@@ -45,27 +87,23 @@ func program(ctx *pulumi.Context) error {
 	if err != nil {
 		return fmt.Errorf("who deploys: %w", err)
 	}
-	if allowed := c.Get("allowedAccountId"); allowed != "" && allowed != who.AccountId {
-		return fmt.Errorf("central-ops-member:allowedAccountId: must be the account of the credentials: got %q, they are of %s", allowed, who.AccountId)
+	if s.allowedAccount != "" && s.allowedAccount != who.AccountId {
+		return fmt.Errorf("central-ops-member:allowedAccountId: must be the account of the credentials: got %q, they are of %s", s.allowedAccount, who.AccountId)
 	}
 	partition, err := aws.GetPartition(ctx, &aws.GetPartitionArgs{})
 	if err != nil {
 		return fmt.Errorf("which partition: %w", err)
 	}
-	bridge := pulumi.String(arn).ToStringOutput()
-	if stack != "" {
-		reference, err := pulumi.NewStackReference(ctx, stack, nil)
+	bridge := pulumi.String(s.bridgeRoleARN).ToStringOutput()
+	if s.environmentStack != "" {
+		reference, err := pulumi.NewStackReference(ctx, s.environmentStack, nil)
 		if err != nil {
 			return err
 		}
 		bridge = reference.GetStringOutput(pulumi.String("bridgeRoleArn"))
 	}
-	name := c.Get("targetRole")
-	if name == "" {
-		name = "CentralOpsTargetRole"
-	}
 	role, err := targetrole.New(ctx, "target-role", &targetrole.Args{
-		Name: name, Partition: partition.Partition, OrganizationID: c.Get("organizationId"), ExternalID: c.Get("externalId"),
+		Name: s.targetRole, Partition: partition.Partition, OrganizationID: s.organizationID, ExternalID: s.externalID,
 		BridgeRoleARN: bridge, Denies: denies,
 	})
 	if err != nil {

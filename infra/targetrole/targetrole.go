@@ -39,8 +39,10 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		return nil, err
 	}
 	parent, fixed := pulumi.Parent(c), a.target("") // only the trust policy knows the bridge
+	// Whoever finds these in an account has to see whose they are.
+	tags := pulumi.StringMap{"central-ops:target-role": pulumi.String(a.Name)}
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
-		Name: pulumi.String(a.Name), MaxSessionDuration: pulumi.Int(3600), Description: pulumi.String("Central Ops reads this account with it"),
+		Name: pulumi.String(a.Name), MaxSessionDuration: pulumi.Int(3600), Description: pulumi.String("Central Ops reads this account with it"), Tags: tags,
 		AssumeRolePolicy: a.BridgeRoleARN.ToStringOutput().ApplyT(func(bridge string) string { return a.target(bridge).Trust.JSON() }).(pulumi.StringOutput),
 	}, parent)
 	if err != nil {
@@ -49,7 +51,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	var denies []pulumi.Resource
 	for i, document := range fixed.Denies {
 		p, err := iam.NewPolicy(ctx, fmt.Sprintf("%s-deny-%d", name, i+1), &iam.PolicyArgs{
-			Name: pulumi.String(policy.DenyName(a.Name, i)), Policy: pulumi.String(document.JSON()),
+			Name: pulumi.String(policy.DenyName(a.Name, i)), Policy: pulumi.String(document.JSON()), Tags: tags,
 		}, parent)
 		if err != nil {
 			return nil, err
