@@ -52,7 +52,10 @@ type Config struct {
 	Looks int
 	// Refuse is asked before every call; a Fault that it returns is answered. nil refuses nothing.
 	Refuse func(method, path string) *Fault
-	Now    func() time.Time // nil means time.Now
+	// Ends is asked whenever a status in between begins, such as CREATING, and returns the one that it ends with; "" or nil
+	// means that it ends well. It must not call the server.
+	Ends func(status string) string
+	Now  func() time.Time // nil means time.Now
 }
 
 // Fault is an error as the service answers it.
@@ -229,6 +232,11 @@ func answer(w http.ResponseWriter, status int, out members, err error) {
 
 // begin puts a record into a status that ends in another after the configured looks.
 func (s *Server) begin(r *record, status, end string) {
+	if s.config.Ends != nil {
+		if other := s.config.Ends(status); other != "" {
+			end = other
+		}
+	}
 	r.status, r.end, r.looks = status, end, s.config.Looks
 }
 
@@ -264,6 +272,9 @@ func (r *record) view() members {
 	delete(out, "tags")
 	return out
 }
+
+// epoch is the time as credential providers have it: seconds, where all other resources have a date.
+func (s *Server) epoch() float64 { return float64(s.config.Now().Unix()) }
 
 func (s *Server) stamp() string { return s.config.Now().UTC().Format(time.RFC3339) }
 
@@ -697,7 +708,7 @@ func (s *Server) createProvider(_ *http.Request, in members) (members, error) {
 		return nil, conflict("Credential provider %s already exists", name)
 	}
 	r := &record{tags: tagsOf(in), status: "READY", end: "READY", base: members{
-		"name": name, "credentialProviderArn": s.arn("token-vault/default/oauth2credentialprovider/" + name), "createdTime": s.stamp(), "lastUpdatedTime": s.stamp(),
+		"name": name, "credentialProviderArn": s.arn("token-vault/default/oauth2credentialprovider/" + name), "createdTime": s.epoch(), "lastUpdatedTime": s.epoch(),
 		"credentialProviderVendor": in["credentialProviderVendor"],
 		"clientSecretArn":          members{"secretArn": "arn:aws:secretsmanager:" + s.config.Region + ":" + s.config.Account + ":secret:bedrock-agentcore-identity!default/oauth2/" + name + "-" + suffix()[:6]},
 	}}
@@ -723,7 +734,7 @@ func (s *Server) updateProvider(_ *http.Request, in members) (members, error) {
 	if err := firstError(err, required(in, "credentialProviderVendor", "oauth2ProviderConfigInput")); err != nil {
 		return nil, err
 	}
-	r.base["lastUpdatedTime"] = s.stamp()
+	r.base["lastUpdatedTime"] = s.epoch()
 	return r.view(), nil
 }
 

@@ -3,13 +3,16 @@ package controlplane_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/central-ops/central-ops/e2e/local/controlplane"
@@ -40,6 +43,7 @@ func TestMain(m *testing.M) {
 type plane struct {
 	*controlplane.Server
 	url string
+	env []string // besides what every run gets
 }
 
 func start(t *testing.T, config controlplane.Config) plane {
@@ -47,7 +51,7 @@ func start(t *testing.T, config controlplane.Config) plane {
 	s := controlplane.New(config)
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	return plane{s, server.URL}
+	return plane{Server: s, url: server.URL}
 }
 
 // run returns what the program printed, and its exit status.
@@ -58,7 +62,7 @@ func (p plane) run(t *testing.T, command, spec string) (map[string]any, string, 
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), path, append(strings.Fields(command), "-poll=1ms")...)
-	cmd.Env = []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=us-east-1", "AWS_ENDPOINT_URL=" + p.url, "HOME=" + t.TempDir()}
+	cmd.Env = append([]string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=us-east-1", "AWS_ENDPOINT_URL=" + p.url, "HOME=" + t.TempDir()}, p.env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(spec), &stdout, &stderr
 	_ = cmd.Run() // the exit status says it
@@ -66,6 +70,9 @@ func (p plane) run(t *testing.T, command, spec string) (map[string]any, string, 
 	if stdout.Len() > 0 {
 		if err := json.Unmarshal(stdout.Bytes(), &answer); err != nil {
 			t.Fatalf("%s printed %q: %v", command, stdout.String(), err)
+		}
+		if sorted, err := json.Marshal(answer); err != nil || stdout.String() != string(sorted)+"\n" {
+			t.Errorf("%s printed %q, want one object with sorted keys on one line", command, stdout.String())
 		}
 	}
 	return answer, stderr.String(), cmd.ProcessState.ExitCode()
@@ -204,6 +211,140 @@ func TestRetriesAndGivesUp(t *testing.T) {
 	slow := start(t, controlplane.Config{Looks: 1 << 30})
 	if _, stderr, status = slow.run(t, "gateway apply -wait 300ms", gatewaySpec); status != 3 || !strings.Contains(stderr, "still CREATING") {
 		t.Errorf("never ready: status %d: %s", status, stderr)
+	}
+}
+
+// TestMadeAnew has the first create of each kind fail: the apply says so, and the next one makes the resource anew.
+func TestMadeAnew(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ command, spec, end string }{
+		"gateway": {"gateway", gatewaySpec, "FAILED"},
+		"runtime": {"runtime", runtimeSpec, "CREATE_FAILED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var creates atomic.Int32
+			p := start(t, controlplane.Config{Ends: func(status string) string {
+				if status == "CREATING" && creates.Add(1) == 1 {
+					return row.end
+				}
+				return ""
+			}})
+			if _, stderr, status := p.run(t, row.command+" apply", row.spec); status != 1 || !strings.Contains(stderr, "is "+row.end) {
+				t.Errorf("a create that fails: status %d: %s", status, stderr)
+			}
+			if p.Left() != 1 {
+				t.Fatalf("%d resources after a create that failed, want one", p.Left())
+			}
+			made := p.must(t, row.command+" apply", row.spec)
+			if again := p.must(t, row.command+" apply", row.spec); !cmp.Equal(made, again) {
+				t.Errorf("apply answers %v, then %v", made, again)
+			}
+			p.must(t, row.command+" delete", row.spec)
+			if p.Left() != 0 {
+				t.Errorf("%d resources are left", p.Left())
+			}
+		})
+	}
+}
+
+// TestAdopts lets another deployment create the resource after the list and before the create: what exists is taken.
+func TestAdopts(t *testing.T) {
+	t.Parallel()
+	const jwt = `"authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://issuer.example/.well-known/openid-configuration","allowedClients":["people"]}}`
+	for name, row := range map[string]struct{ command, spec, method, path, body, id string }{
+		"gateway": {"gateway", gatewaySpec, http.MethodPost, "/gateways/", `{"name":"Tools-dev","roleArn":"r","authorizerType":"CUSTOM_JWT",` + jwt + `}`, "gatewayId"},
+		"runtime": {"runtime", runtimeSpec, http.MethodPut, "/runtimes/", `{"agentRuntimeName":"agent_dev","roleArn":"r","agentRuntimeArtifact":{},"networkConfiguration":{},` + jwt + `}`, "agentRuntimeId"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var p plane
+			var done atomic.Bool
+			var first atomic.Value
+			p = start(t, controlplane.Config{Refuse: func(method, path string) *controlplane.Fault {
+				if method == row.method && path == row.path && done.CompareAndSwap(false, true) {
+					first.Store(p.get(t, row.method, row.path, row.body)[row.id])
+				}
+				return nil
+			}})
+			got := p.must(t, row.command+" apply", row.spec)
+			if got["id"] != first.Load() || p.Left() != 1 {
+				t.Errorf("id = %v of %d resources, want %v of one", got["id"], p.Left(), first.Load())
+			}
+			if text, _ := json.Marshal(p.get(t, http.MethodGet, row.path+got["id"].(string)+"/", "")); !strings.Contains(string(text), "arn:aws:iam::111111111111:role/") {
+				t.Errorf("what was adopted is not as specified: %s", text)
+			}
+		})
+	}
+}
+
+func TestTags(t *testing.T) {
+	t.Parallel()
+	p := start(t, controlplane.Config{})
+	arn := p.must(t, "gateway apply", strings.Replace(gatewaySpec, `{"a":"1"}`, `{"a":"1","b":"2"}`, 1))["arn"].(string)
+	p.must(t, "gateway apply", strings.Replace(gatewaySpec, `{"a":"1"}`, `{"b":"3","c":"4"}`, 1))
+	got := p.get(t, http.MethodGet, "/tags/"+url.PathEscape(arn), "")
+	if diff := cmp.Diff(map[string]any{"tags": map[string]any{"b": "3", "c": "4"}}, got); diff != "" {
+		t.Errorf("tags mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestProvider makes the provider of workload mode. The client's secret goes from Cognito to AgentCore and is never printed.
+func TestProvider(t *testing.T) {
+	t.Parallel()
+	const secret = "a-secret-of-the-machine-client"
+	cognito := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in map[string]string
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil || r.Header.Get("X-Amz-Target") != "AWSCognitoIdentityProviderService.DescribeUserPoolClient" ||
+			in["UserPoolId"] != "us-east-1_pool" || in["ClientId"] != "machine" {
+			w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		_, _ = w.Write([]byte(`{"UserPoolClient":{"ClientId":"machine","ClientSecret":"` + secret + `"}}`)) // the client has gone if this fails
+	}))
+	t.Cleanup(cognito.Close)
+	front := controlplane.New(controlplane.Config{Account: "111111111111"})
+	var carried atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(string(body), `"clientSecret":"`+secret+`"`) {
+			carried.Add(1)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		front.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	p := plane{Server: front, url: server.URL, env: []string{"AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=" + cognito.URL}}
+	spec := `{"name":"central-ops-dev","userPoolId":"us-east-1_pool","clientId":"machine","discoveryUrl":"https://issuer.example/.well-known/openid-configuration"}`
+	for range 2 { // a create, then an update
+		answer, stderr, status := p.run(t, "provider apply", spec)
+		if status != 0 {
+			t.Fatalf("status %d: %s", status, stderr)
+		}
+		want := map[string]any{"arn": "arn:aws:bedrock-agentcore:us-east-1:111111111111:token-vault/default/oauth2credentialprovider/central-ops-dev"}
+		if diff := cmp.Diff(want, answer); diff != "" {
+			t.Errorf("answer mismatch (-want +got):\n%s", diff)
+		}
+		if strings.Contains(stderr, secret) {
+			t.Errorf("the secret is printed: %s", stderr)
+		}
+	}
+	if n := carried.Load(); n != 2 {
+		t.Errorf("the secret reached AgentCore %d times, want 2", n)
+	}
+	_, stderr, status := p.run(t, "provider apply", strings.Replace(spec, `"machine"`, `"other"`, 1))
+	if status != 1 || !strings.Contains(stderr, "read the secret of app client other") {
+		t.Errorf("a client that does not exist: status %d: %s", status, stderr)
+	}
+	for range 2 {
+		p.must(t, "provider delete", spec)
+	}
+	if p.Left() != 0 {
+		t.Errorf("%d resources are left", p.Left())
 	}
 }
 
