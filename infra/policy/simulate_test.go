@@ -112,6 +112,8 @@ func requests() []request {
 			request{"target reads nothing directly", "target", read.action, read.resource, direct, "", false})
 	}
 	rows = append(rows, request{"target reads nothing when nobody says how it came", "target", "ec2:DescribeInstances", "*", nil, "", false})
+	rows = append(rows, serviceRequests()...)
+	rows = append(rows, deployerRequests()...)
 	for _, refused := range []struct{ action, resource string }{
 		{"secretsmanager:GetSecretValue", "arn:aws:secretsmanager:us-east-1:222222222222:secret:x-abcdef"}, {"s3:GetObject", "arn:aws:s3:::bucket/key"},
 		{"ec2:TerminateInstances", instance}, {"ec2:RunInstances", instance}, {"ec2:GetPasswordData", instance},
@@ -124,6 +126,50 @@ func requests() []request {
 		rows = append(rows, request{"target refuses through MCP", "target", refused.action, refused.resource, mcp, "", false})
 	}
 	return rows
+}
+
+// serviceRequests are AWS services that act as a role of the environment: the service trust policies.
+func serviceRequests() []request {
+	const role, core, function = "arn:aws:iam::111111111111:role/central-ops-dev-", "bedrock-agentcore.amazonaws.com", "lambda.amazonaws.com"
+	const arn = "arn:aws:bedrock-agentcore:us-east-1:111111111111:"
+	gateway := keys{"aws:SourceAccount": "111111111111", "aws:SourceArn": arn + "gateway/central-ops-dev-abcdefghij"}
+	runtime := keys{"aws:SourceAccount": "111111111111", "aws:SourceArn": arn + "runtime/central_ops_dev-abcdefghij"}
+	return []request{
+		{"AgentCore for the gateway", core, "sts:AssumeRole", role + "gateway", gateway, "gateway-trust", true},
+		{"AgentCore for another gateway", core, "sts:AssumeRole", role + "gateway", with(gateway, "aws:SourceArn", arn+"gateway/other-abcdefghij"), "gateway-trust", false},
+		{"AgentCore for a runtime as the gateway", core, "sts:AssumeRole", role + "gateway", runtime, "gateway-trust", false},
+		{"AgentCore for another account's gateway", core, "sts:AssumeRole", role + "gateway", with(gateway, "aws:SourceAccount", "999999999999"), "gateway-trust", false},
+		{"AgentCore for nobody", core, "sts:AssumeRole", role + "gateway", nil, "gateway-trust", false},
+		{"Lambda as the gateway", function, "sts:AssumeRole", role + "gateway", gateway, "gateway-trust", false},
+		{"AgentCore for the runtime", core, "sts:AssumeRole", role + "runtime", runtime, "runtime-trust", true},
+		{"AgentCore for another account's runtime", core, "sts:AssumeRole", role + "runtime", with(runtime, "aws:SourceAccount", "999999999999"), "runtime-trust", false},
+		{"AgentCore for another Region's runtime", core, "sts:AssumeRole", role + "runtime",
+			with(runtime, "aws:SourceArn", "arn:aws:bedrock-agentcore:eu-west-1:111111111111:runtime/x"), "runtime-trust", false},
+		{"Lambda as the runtime", function, "sts:AssumeRole", role + "runtime", runtime, "runtime-trust", false},
+		{"Lambda as the bridge", function, "sts:AssumeRole", role + "bridge", nil, "lambda-trust", true},
+		{"AgentCore as the bridge", core, "sts:AssumeRole", role + "bridge", gateway, "lambda-trust", false},
+		{"EC2 as the bridge", "ec2.amazonaws.com", "sts:AssumeRole", role + "bridge", nil, "lambda-trust", false},
+	}
+}
+
+// deployerRequests are about docs/deployer-policy.json.
+func deployerRequests() []request {
+	const role = "arn:aws:iam::111111111111:role/"
+	pass := keys{"iam:PassedToService": "lambda.amazonaws.com"}
+	return []request{
+		{"deployer hands a role to Lambda", "deployer", "iam:PassRole", role + "central-ops-dev-bridge", pass, "", true},
+		{"deployer hands no role to EC2", "deployer", "iam:PassRole", role + "central-ops-dev-bridge", keys{"iam:PassedToService": "ec2.amazonaws.com"}, "", false},
+		{"deployer hands over no other role", "deployer", "iam:PassRole", role + "Admin", pass, "", false},
+		{"deployer makes its roles", "deployer", "iam:CreateRole", role + "central-ops-dev-bridge", nil, "", true},
+		{"deployer makes no other role", "deployer", "iam:CreateRole", role + "Admin", nil, "", false},
+		{"deployer attaches no managed policy", "deployer", "iam:AttachRolePolicy", role + "central-ops-dev-bridge", nil, "", false},
+		{"deployer makes no user", "deployer", "iam:CreateUser", "arn:aws:iam::111111111111:user/x", nil, "", false},
+		{"deployer assumes no target role", "deployer", "sts:AssumeRole", targetARN, nil, "", false},
+		{"deployer makes the table", "deployer", "dynamodb:CreateTable", "arn:aws:dynamodb:us-east-1:111111111111:table/central-ops-dev-accounts", nil, "", true},
+		{"deployer deletes no other table", "deployer", "dynamodb:DeleteTable", "arn:aws:dynamodb:us-east-1:111111111111:table/customers", nil, "", false},
+		{"deployer changes no other function", "deployer", "lambda:UpdateFunctionCode", "arn:aws:lambda:us-east-1:111111111111:function:payments", nil, "", false},
+		{"deployer reads no secret", "deployer", "secretsmanager:GetSecretValue", "arn:aws:secretsmanager:us-east-1:111111111111:secret:bedrock-agentcore-identity-abcdef", nil, "", false},
+	}
 }
 
 // TestSimulate has an independent evaluator judge the policies as they are deployed. AWS's two managed policies of the
@@ -146,15 +192,22 @@ func TestSimulate(t *testing.T) {
 	for _, document := range append([]policy.Document{role.Inline["read"], role.Inline["deny"]}, role.Denies...) {
 		identities["target"] = append(identities["target"], policyOf{"name": document.Statement[0].Sid, "policy": document})
 	}
+	deployer, err := os.ReadFile("../../docs/deployer-policy.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	identities["deployer"] = []policyOf{{"name": "deployer", "policy": json.RawMessage(deployer)}}
 	principals := keys{"target": "arn:aws:sts::222222222222:assumed-role/CentralOpsTargetRole/central-ops-dev", "bridge": bridgeARN, "bridge-listed": bridgeARN}
 	var simulations []any
 	for _, row := range requests() {
 		principal := principals[row.principal]
-		if principal == "" {
+		if strings.HasSuffix(row.principal, ".amazonaws.com") {
+			principal = row.principal
+		} else if principal == "" {
 			principal = "arn:aws:iam::111111111111:role/central-ops-dev-" + row.principal
 		}
 		account := "111111111111"
-		if row.principal == "target" || row.trust != "" {
+		if row.principal == "target" || row.trust == "target-trust" {
 			account = "222222222222"
 		}
 		context := map[string]any{}
@@ -166,7 +219,7 @@ func TestSimulate(t *testing.T) {
 		simulation := map[string]any{
 			"request": map[string]any{"principal": principal, "action": row.action, "contextVariables": context,
 				"resource": map[string]any{"resource": row.resource, "accountId": account}},
-			"identityPolicies": identities[row.principal], "serviceControlPolicies": []any{}, "resourceControlPolicies": []any{},
+			"identityPolicies": append([]policyOf{}, identities[row.principal]...), "serviceControlPolicies": []any{}, "resourceControlPolicies": []any{},
 		}
 		if row.trust != "" {
 			simulation["resourcePolicy"] = all[row.trust]
