@@ -145,6 +145,34 @@ func TestParents(t *testing.T) {
 	}
 }
 
+// TestDeniedShare reads the alarm that compares what was denied with what was asked.
+func TestDeniedShare(t *testing.T) {
+	t.Parallel()
+	filters, expression := map[string]string{}, ""
+	for _, r := range register(t, nil) {
+		switch {
+		case r.TypeToken == "aws:cloudwatch/logMetricFilter:LogMetricFilter":
+			filters[r.Inputs["metricTransformation"].ObjectValue()["name"].StringValue()] = r.Inputs["pattern"].StringValue()
+		case r.Name == "observability-denied-share":
+			for _, query := range r.Inputs["metricQueries"].ArrayValue() {
+				q := query.ObjectValue()
+				if q["id"].StringValue() == "share" {
+					expression = q["expression"].StringValue()
+				} else if _, there := filters[q["metric"].ObjectValue()["metricName"].StringValue()]; !there {
+					filters[q["metric"].ObjectValue()["metricName"].StringValue()] = ""
+				}
+			}
+		}
+	}
+	want := map[string]string{"DeniedTargets": `{ $.msg = "target finished" && $.status = "denied" }`, "Targets": `{ $.msg = "target finished" }`}
+	if diff := cmp.Diff(want, filters); diff != "" {
+		t.Errorf("metrics of the log mismatch (-want +got):\n%s", diff)
+	}
+	if want := "IF(targets >= 20, 100 * denied / targets, 0)"; expression != want {
+		t.Errorf("expression = %q, want %q", expression, want)
+	}
+}
+
 // taggable is every type of the program whose arguments take tags.
 var taggable = map[string]bool{
 	"aws:cloudwatch/logGroup:LogGroup": true, "aws:cloudwatch/metricAlarm:MetricAlarm": true, "aws:cognito/userPool:UserPool": true,

@@ -55,12 +55,20 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	}
 	// The audit line of each target is {"msg":"target finished","status":"denied",...}; see services/bridge.
 	space := "CentralOps/" + a.Prefix
-	if _, err := cloudwatch.NewLogMetricFilter(ctx, name+"-denied", &cloudwatch.LogMetricFilterArgs{
-		Name: pulumi.String(a.Prefix + "-denied"), LogGroupName: pulumi.String(a.BridgeLogGroup), Pattern: pulumi.String(`{ $.status = "denied" }`),
-		MetricTransformation: &cloudwatch.LogMetricFilterMetricTransformationArgs{
-			Name: pulumi.String("DeniedTargets"), Namespace: pulumi.String(space), Value: pulumi.String("1"), DefaultValue: pulumi.String("0"),
-		},
-	}, parent); err != nil {
+	for _, filter := range []struct{ name, metric, pattern string }{
+		{"denied", "DeniedTargets", `{ $.msg = "target finished" && $.status = "denied" }`},
+		{"targets", "Targets", `{ $.msg = "target finished" }`},
+	} {
+		if _, err := cloudwatch.NewLogMetricFilter(ctx, name+"-"+filter.name, &cloudwatch.LogMetricFilterArgs{
+			Name: pulumi.String(a.Prefix + "-" + filter.name), LogGroupName: pulumi.String(a.BridgeLogGroup), Pattern: pulumi.String(filter.pattern),
+			MetricTransformation: &cloudwatch.LogMetricFilterMetricTransformationArgs{
+				Name: pulumi.String(filter.metric), Namespace: pulumi.String(space), Value: pulumi.String("1"), DefaultValue: pulumi.String("0"),
+			},
+		}, parent); err != nil {
+			return nil, err
+		}
+	}
+	if err := alarmOnDeniedShare(ctx, name, a.Prefix, space, topic, parent); err != nil {
 		return nil, err
 	}
 	function := pulumi.StringMap{"FunctionName": pulumi.String(a.BridgeFunction)}
@@ -121,6 +129,34 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		}
 	}
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{})
+}
+
+// deniedShare is the part of an hour's targets, in per cent, that may be denied. So few targets say nothing.
+const (
+	deniedShare  = 20
+	deniedSample = 20
+)
+
+// alarmOnDeniedShare compares what was denied with what was asked: a number alone grows with use.
+func alarmOnDeniedShare(ctx *pulumi.Context, name, prefix, space string, topic *sns.Topic, parent pulumi.ResourceOption) error {
+	sum := func(id, metric string) *cloudwatch.MetricAlarmMetricQueryArgs {
+		return &cloudwatch.MetricAlarmMetricQueryArgs{Id: pulumi.String(id), Metric: &cloudwatch.MetricAlarmMetricQueryMetricArgs{
+			Namespace: pulumi.String(space), MetricName: pulumi.String(metric), Stat: pulumi.String("Sum"), Period: pulumi.Int(3600),
+		}}
+	}
+	_, err := cloudwatch.NewMetricAlarm(ctx, name+"-denied-share", &cloudwatch.MetricAlarmArgs{
+		Name:             pulumi.String(prefix + "-denied-share"),
+		AlarmDescription: pulumi.String("a large part of the targets was denied: check central-ops:access and the target roles' trust"),
+		MetricQueries: cloudwatch.MetricAlarmMetricQueryArray{
+			sum("denied", "DeniedTargets"), sum("targets", "Targets"),
+			&cloudwatch.MetricAlarmMetricQueryArgs{Id: pulumi.String("share"), Label: pulumi.String("denied targets in per cent"), ReturnData: pulumi.Bool(true),
+				Expression: pulumi.Sprintf("IF(targets >= %d, 100 * denied / targets, 0)", deniedSample)},
+		},
+		ComparisonOperator: pulumi.String("GreaterThanOrEqualToThreshold"), Threshold: pulumi.Float64(deniedShare),
+		EvaluationPeriods: pulumi.Int(1), TreatMissingData: pulumi.String("notBreaching"),
+		AlarmActions: pulumi.Array{topic.Arn}, OkActions: pulumi.Array{topic.Arn},
+	}, parent)
+	return err
 }
 
 // deliver has the Gateway's application logs written to a group of ours. They hold request and response bodies, so the
