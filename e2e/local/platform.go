@@ -367,7 +367,7 @@ func (p *Platform) startGateway(o Options, tools []byte) error {
 		ProtocolConfiguration:   gateway.ProtocolConfiguration{MCP: gateway.MCPConfiguration{SupportedVersions: []string{"2025-06-18", "2025-11-25"}}},
 		Interceptors:            []gateway.Interceptor{gateway.NewRequestInterceptor(p.Lambda.FunctionARN(interceptorFunction))},
 	}
-	targets := []gateway.Target{gateway.NewLambdaTarget("LOCALTARGET", TargetName, p.Lambda.FunctionARN(bridgeFunction), tools, UserHeader, "traceparent", "tracestate")}
+	targets := []gateway.Target{gateway.NewLambdaTarget("LOCALTARGET", TargetName, p.Lambda.FunctionARN(bridgeFunction), tools, UserHeader, "traceparent")}
 	config := gateway.Config{
 		Region: Region, LambdaURL: p.Lambda.URL,
 		Role: p.role(p.Seeded.ServiceRoleARNs["gateway"], "gateway"),

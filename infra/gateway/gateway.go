@@ -69,7 +69,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	c.ID, c.ARN, c.URL = g.Field("id"), g.Field("arn"), g.Field("url")
 	t, err := command.New(ctx, name+"-"+TargetName, &command.Args{Kind: "target", Region: a.Place.Region, Spec: pulumi.Map{
 		"gatewayId": c.ID, "name": pulumi.String(TargetName), "lambdaArn": a.FunctionARN, "tools": pulumi.Any(tools),
-		"allowedRequestHeaders": pulumi.ToStringArray([]string{UserTokenHeader}),
+		"allowedRequestHeaders": pulumi.ToStringArray([]string{UserTokenHeader, "traceparent"}),
 	}}, parent, pulumi.DependsOn([]pulumi.Resource{granted}))
 	if err != nil {
 		return nil, err
