@@ -484,6 +484,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, sess *session, 
 		return &serviceError{"GatewayTimeoutException", "The agent did not answer in time."}
 	}
 	if err != nil {
+		s.awaitEnd(sess)
 		return &serviceError{"RuntimeClientError", "The connection to the runtime was lost. Please check your CloudWatch logs for more information."}
 	}
 	defer resp.Body.Close()

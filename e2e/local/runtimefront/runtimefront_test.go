@@ -240,12 +240,17 @@ func TestEndedSessionStartsAfresh(t *testing.T) {
 	if second == first {
 		t.Error("the process outlived its session")
 	}
-	resp := e.prompt(t, "exit")
-	if resp.StatusCode != http.StatusFailedDependency || resp.Header.Get("X-Amzn-Errortype") != "RuntimeClientError" {
-		t.Errorf("agent that exits: %s", resp.Status)
-	}
-	if third := decode[echo](t, e.prompt(t, "echo")).Process; third == second {
-		t.Error("a process that has exited answered")
+	// The connection is lost before the process is known to have ended; the next prompt must not go to it.
+	for _, way := range []string{"exit", "exit slowly"} {
+		resp := e.prompt(t, way)
+		if resp.StatusCode != http.StatusFailedDependency || resp.Header.Get("X-Amzn-Errortype") != "RuntimeClientError" {
+			t.Errorf("agent that does %q: %s", way, resp.Status)
+		}
+		third := decode[echo](t, e.prompt(t, "echo")).Process
+		if third == second {
+			t.Errorf("%s: a process that has exited answered", way)
+		}
+		second = third
 	}
 }
 

@@ -188,6 +188,25 @@ func (s *Server) awaitHealthy(sess *session) error {
 	}
 }
 
+// awaitEnd returns once it is known what became of an agent that a connection was lost to: it answers /ping, or its
+// process has ended. Otherwise the session's next request would go to a process that is about to be gone.
+func (s *Server) awaitEnd(sess *session) {
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	for limit := time.After(stopGrace); ; {
+		if _, err := s.ping(context.Background(), sess); err == nil {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-sess.process.Done():
+			return
+		case <-limit:
+			return
+		}
+	}
+}
+
 // health is the answer of /ping.
 type health struct {
 	Status  string `json:"status"`              // Healthy or HealthyBusy

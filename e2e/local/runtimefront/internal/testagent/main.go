@@ -3,12 +3,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"sync"
+	"time"
 )
 
 func main() {
@@ -16,13 +18,16 @@ func main() {
 		fmt.Fprintln(os.Stderr, "failing at start")
 		os.Exit(3)
 	}
-	if err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), handler()); err != nil {
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT")}
+	server.Handler = handler(server)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	select {} // closed by "exit slowly", which ends the process
 }
 
-func handler() http.Handler {
+func handler(server *http.Server) http.Handler {
 	var mu sync.Mutex
 	status := "Healthy"
 	release := make(chan struct{})
@@ -50,6 +55,10 @@ func handler() http.Handler {
 		case "fail":
 			http.Error(w, "no", http.StatusInternalServerError)
 		case "exit":
+			os.Exit(7)
+		case "exit slowly": // no connection is taken any more, but the process is still there
+			_ = server.Close()
+			time.Sleep(300 * time.Millisecond)
 			os.Exit(7)
 		case "busy":
 			mu.Lock()
