@@ -191,54 +191,130 @@ func (c *Client) retry(ctx context.Context, what string, call func() error) erro
 	}
 }
 
+// kept is how one resource is found, made, looked at and deleted.
+type kept struct {
+	what   string                                                       // as the log names it
+	dead   string                                                       // the status of a create that failed: no update helps
+	find   func() (id string, err error)                                // "" if there is none, or one that is being deleted
+	create func() (id string, err error)                                // as the service answers, without waiting
+	look   func(id string) (status string, reasons []string, err error) // its status now
+	remove func(id string) error                                        // as the service answers, without waiting
+}
+
+// ensure returns the id of a resource that is there and at rest. What exists under the name is taken, also when it was made
+// by an earlier create whose answer got lost; a create that failed is deleted and made anew.
+func (c *Client) ensure(ctx context.Context, k kept) (string, error) {
+	id, err := k.find()
+	if err != nil {
+		return "", err
+	}
+	if id != "" {
+		status, _, err := k.look(id)
+		switch {
+		case err != nil:
+			return "", err
+		case status == k.dead:
+			if err := c.remove(ctx, k, id); err != nil {
+				return "", err
+			}
+		case settling(status):
+			return id, c.await(ctx, k, id)
+		default:
+			return id, nil
+		}
+	}
+	err = c.retry(ctx, k.what, func() error {
+		made, err := k.create()
+		if is(err, "ConflictException") {
+			if found, lookup := k.find(); lookup == nil && found != "" {
+				made, err = found, nil
+			}
+		}
+		id = made
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return id, c.await(ctx, k, id)
+}
+
+// change updates a resource and waits until it is ready.
+func (c *Client) change(ctx context.Context, k kept, id string, update func() error) error {
+	if err := c.retry(ctx, k.what, update); err != nil {
+		return err
+	}
+	return c.await(ctx, k, id)
+}
+
+// destroy deletes the resource of that name, if there is one.
+func (c *Client) destroy(ctx context.Context, k kept) error {
+	id, err := k.find()
+	if notFound(err) || err == nil && id == "" {
+		return nil // the first when what it belongs to has gone
+	}
+	if err != nil {
+		return err
+	}
+	return c.remove(ctx, k, id)
+}
+
+// remove deletes a resource and looks until it is not found. A delete that failed ends the wait with its reasons.
+func (c *Client) remove(ctx context.Context, k kept, id string) error {
+	err := c.retry(ctx, k.what, func() error { return k.remove(id) })
+	for err == nil {
+		var status string
+		var reasons []string
+		if status, reasons, err = k.look(id); err != nil {
+			break
+		}
+		if status == "DELETE_FAILED" || status == "DELETE_UNSUCCESSFUL" {
+			return ended(k.what, status, reasons)
+		}
+		if err := sleep(ctx, c.interval); err != nil {
+			return fmt.Errorf("%s is still %s: %w", k.what, status, err)
+		}
+	}
+	if notFound(err) {
+		fmt.Fprintf(c.log, "%s: deleted\n", k.what)
+		return nil
+	}
+	return err
+}
+
 // await looks at a status until it is ready, has failed, or ctx ends.
-func (c *Client) await(ctx context.Context, what string, look func() (status string, reasons []string, err error)) error {
+func (c *Client) await(ctx context.Context, k kept, id string) error {
 	last := ""
 	for {
-		status, reasons, err := look()
+		status, reasons, err := k.look(id)
 		if err != nil {
 			if ctx.Err() != nil && last != "" {
-				return fmt.Errorf("%s is still %s: %w", what, last, ctx.Err())
+				return fmt.Errorf("%s is still %s: %w", k.what, last, ctx.Err())
 			}
 			return err
 		}
 		if status != last {
-			fmt.Fprintf(c.log, "%s: %s\n", what, status)
+			fmt.Fprintf(c.log, "%s: %s\n", k.what, status)
 			last = status
 		}
 		switch {
 		case status == "READY":
 			return nil
 		case failed(status):
-			if len(reasons) == 0 {
-				reasons = []string{"the service gives no reason"}
-			}
-			return fmt.Errorf("%s is %s: %s", what, status, strings.Join(reasons, "; "))
+			return ended(k.what, status, reasons)
 		}
 		if err := sleep(ctx, c.interval); err != nil {
-			return fmt.Errorf("%s is still %s: %w", what, status, err)
+			return fmt.Errorf("%s is still %s: %w", k.what, status, err)
 		}
 	}
 }
 
-// gone looks until the resource is not found. A delete that failed ends the wait with its reasons.
-func (c *Client) gone(ctx context.Context, what string, look func() (status string, reasons []string, err error)) error {
-	for {
-		status, reasons, err := look()
-		if notFound(err) {
-			fmt.Fprintf(c.log, "%s: deleted\n", what)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if status == "DELETE_FAILED" || status == "DELETE_UNSUCCESSFUL" {
-			return fmt.Errorf("%s is %s: %s", what, status, strings.Join(reasons, "; "))
-		}
-		if err := sleep(ctx, c.interval); err != nil {
-			return fmt.Errorf("%s is still %s: %w", what, status, err)
-		}
+// ended is the error of a resource that came to rest in a bad status.
+func ended(what, status string, reasons []string) error {
+	if len(reasons) == 0 {
+		reasons = []string{"the service gives no reason"}
 	}
+	return fmt.Errorf("%s is %s: %s", what, status, strings.Join(reasons, "; "))
 }
 
 func failed(status string) bool {

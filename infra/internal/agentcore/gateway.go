@@ -96,78 +96,61 @@ func (g Gateway) interceptors() []types.GatewayInterceptorConfiguration {
 	}}
 }
 
-func (c *Client) findGateway(ctx context.Context, name string) (string, error) {
-	pages := control.NewListGatewaysPaginator(c.api, &control.ListGatewaysInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, item := range page.Items {
-			if aws.ToString(item.Name) == name && item.Status != types.GatewayStatusDeleting {
-				return aws.ToString(item.GatewayId), nil
+func (c *Client) gateway(ctx context.Context, g Gateway) kept {
+	return kept{
+		what: "gateway " + g.Name, dead: string(types.GatewayStatusFailed),
+		find: func() (string, error) {
+			pages := control.NewListGatewaysPaginator(c.api, &control.ListGatewaysInput{})
+			for pages.HasMorePages() {
+				page, err := pages.NextPage(ctx)
+				if err != nil {
+					return "", err
+				}
+				for _, item := range page.Items {
+					if aws.ToString(item.Name) == g.Name && item.Status != types.GatewayStatusDeleting {
+						return aws.ToString(item.GatewayId), nil
+					}
+				}
 			}
-		}
-	}
-	return "", nil
-}
-
-func (c *Client) applyGateway(ctx context.Context, g Gateway) (GatewayState, error) {
-	what := "gateway " + g.Name
-	id, err := c.findGateway(ctx, g.Name)
-	if err != nil {
-		return GatewayState{}, err
-	}
-	look := func() (string, []string, error) {
-		got, err := c.api.GetGateway(ctx, &control.GetGatewayInput{GatewayIdentifier: &id})
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), got.StatusReasons, nil
-	}
-	if id != "" {
-		status, _, err := look()
-		if err != nil {
-			return GatewayState{}, err
-		}
-		if status == "FAILED" { // a create that failed cannot be updated
-			if err := c.deleteGateway(ctx, g); err != nil {
-				return GatewayState{}, err
-			}
-			id = ""
-		}
-	}
-	if id == "" {
-		err := c.retry(ctx, what, func() error {
-			created, err := c.api.CreateGateway(ctx, &control.CreateGatewayInput{
+			return "", nil
+		},
+		create: func() (string, error) {
+			made, err := c.api.CreateGateway(ctx, &control.CreateGatewayInput{
 				Name: &g.Name, Description: optional(g.Description), RoleArn: &g.RoleARN, ProtocolType: types.GatewayProtocolTypeMcp,
 				ProtocolConfiguration: &types.GatewayProtocolConfigurationMemberMcp{Value: types.MCPGatewayConfiguration{SupportedVersions: g.SupportedVersions}},
 				AuthorizerType:        types.AuthorizerTypeCustomJwt, AuthorizerConfiguration: g.Authorizer.configuration(),
 				InterceptorConfigurations: g.interceptors(), Tags: g.Tags,
 			})
-			if err == nil {
-				id = aws.ToString(created.GatewayId)
-				return nil
+			if err != nil {
+				return "", err
 			}
-			if found, lookup := c.findGateway(ctx, g.Name); lookup == nil && found != "" && is(err, "ConflictException") {
-				id = found // made by an earlier try whose answer got lost
-				return nil
+			return aws.ToString(made.GatewayId), nil
+		},
+		look: func(id string) (string, []string, error) {
+			got, err := c.api.GetGateway(ctx, &control.GetGatewayInput{GatewayIdentifier: &id})
+			if err != nil {
+				return "", nil, err
+			}
+			return string(got.Status), got.StatusReasons, nil
+		},
+		remove: func(id string) error {
+			_, err := c.api.DeleteGateway(ctx, &control.DeleteGatewayInput{GatewayIdentifier: &id})
+			if is(err, "ConflictException") {
+				// Targets that are going resolve by waiting; others belong to someone, and are named.
+				if left, lookup := c.targets(ctx, id); lookup == nil && len(left) > 0 {
+					return fmt.Errorf("it still has targets: %s: %v", strings.Join(left, ", "), err)
+				}
 			}
 			return err
-		})
-		if err != nil {
-			return GatewayState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
-			return GatewayState{}, err
-		}
+		},
 	}
-	if status, _, err := look(); err != nil {
+}
+
+func (c *Client) applyGateway(ctx context.Context, g Gateway) (GatewayState, error) {
+	k := c.gateway(ctx, g)
+	id, err := c.ensure(ctx, k)
+	if err != nil {
 		return GatewayState{}, err
-	} else if settling(status) {
-		if err := c.await(ctx, what, look); err != nil {
-			return GatewayState{}, err
-		}
 	}
 	got, err := c.api.GetGateway(ctx, &control.GetGatewayInput{GatewayIdentifier: &id})
 	if err != nil {
@@ -191,10 +174,7 @@ func (c *Client) applyGateway(ctx context.Context, g Gateway) (GatewayState, err
 	mcp.SupportedVersions = g.SupportedVersions
 	want.ProtocolConfiguration = &types.GatewayProtocolConfigurationMemberMcp{Value: mcp}
 	if !same(now, want) || got.Status == types.GatewayStatusUpdateUnsuccessful {
-		if err := c.retry(ctx, what, func() error { _, err := c.api.UpdateGateway(ctx, &want); return err }); err != nil {
-			return GatewayState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
+		if err := c.change(ctx, k, id, func() error { _, err := c.api.UpdateGateway(ctx, &want); return err }); err != nil {
 			return GatewayState{}, err
 		}
 	}
@@ -206,34 +186,7 @@ func (c *Client) applyGateway(ctx context.Context, g Gateway) (GatewayState, err
 }
 
 func (c *Client) deleteGateway(ctx context.Context, g Gateway) error {
-	what := "gateway " + g.Name
-	id, err := c.findGateway(ctx, g.Name)
-	if err != nil || id == "" {
-		return err
-	}
-	err = c.retry(ctx, what, func() error {
-		_, err := c.api.DeleteGateway(ctx, &control.DeleteGatewayInput{GatewayIdentifier: &id})
-		if is(err, "ConflictException") {
-			// Targets that are going resolve by waiting; others belong to someone, and are named.
-			if left, lookup := c.targets(ctx, id); lookup == nil && len(left) > 0 {
-				return fmt.Errorf("it still has targets: %s: %v", strings.Join(left, ", "), err)
-			}
-		}
-		return err
-	})
-	if notFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return c.gone(ctx, what, func() (string, []string, error) {
-		got, err := c.api.GetGateway(ctx, &control.GetGatewayInput{GatewayIdentifier: &id})
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), got.StatusReasons, nil
-	})
+	return c.destroy(ctx, c.gateway(ctx, g))
 }
 
 // targets is the names of the gateway's targets that nobody is deleting.
@@ -292,75 +245,58 @@ func (t Target) configuration() types.TargetConfiguration {
 	}}}
 }
 
-func (c *Client) findTarget(ctx context.Context, t Target) (string, error) {
-	pages := control.NewListGatewayTargetsPaginator(c.api, &control.ListGatewayTargetsInput{GatewayIdentifier: &t.GatewayID})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, item := range page.Items {
-			if aws.ToString(item.Name) == t.Name && item.Status != types.TargetStatusDeleting {
-				return aws.ToString(item.TargetId), nil
+// asGateway is how the gateway signs for its targets: as its own role.
+func asGateway() []types.CredentialProviderConfiguration {
+	return []types.CredentialProviderConfiguration{{CredentialProviderType: types.CredentialProviderTypeGatewayIamRole}}
+}
+
+func (c *Client) target(ctx context.Context, t Target) kept {
+	return kept{
+		what: "target " + t.Name, dead: string(types.TargetStatusFailed),
+		find: func() (string, error) {
+			pages := control.NewListGatewayTargetsPaginator(c.api, &control.ListGatewayTargetsInput{GatewayIdentifier: &t.GatewayID})
+			for pages.HasMorePages() {
+				page, err := pages.NextPage(ctx)
+				if err != nil {
+					return "", err
+				}
+				for _, item := range page.Items {
+					if aws.ToString(item.Name) == t.Name && item.Status != types.TargetStatusDeleting {
+						return aws.ToString(item.TargetId), nil
+					}
+				}
 			}
-		}
+			return "", nil
+		},
+		create: func() (string, error) {
+			made, err := c.api.CreateGatewayTarget(ctx, &control.CreateGatewayTargetInput{
+				GatewayIdentifier: &t.GatewayID, Name: &t.Name, Description: optional(t.Description), TargetConfiguration: t.configuration(),
+				CredentialProviderConfigurations: asGateway(), MetadataConfiguration: &types.MetadataConfiguration{AllowedRequestHeaders: t.AllowedRequestHeaders},
+			})
+			if err != nil {
+				return "", err
+			}
+			return aws.ToString(made.TargetId), nil
+		},
+		look: func(id string) (string, []string, error) {
+			got, err := c.api.GetGatewayTarget(ctx, &control.GetGatewayTargetInput{GatewayIdentifier: &t.GatewayID, TargetId: &id})
+			if err != nil {
+				return "", nil, err
+			}
+			return string(got.Status), got.StatusReasons, nil
+		},
+		remove: func(id string) error {
+			_, err := c.api.DeleteGatewayTarget(ctx, &control.DeleteGatewayTargetInput{GatewayIdentifier: &t.GatewayID, TargetId: &id})
+			return err
+		},
 	}
-	return "", nil
 }
 
 func (c *Client) applyTarget(ctx context.Context, t Target) (TargetState, error) {
-	what := "target " + t.Name
-	id, err := c.findTarget(ctx, t)
+	k := c.target(ctx, t)
+	id, err := c.ensure(ctx, k)
 	if err != nil {
 		return TargetState{}, err
-	}
-	look := func() (string, []string, error) {
-		got, err := c.api.GetGatewayTarget(ctx, &control.GetGatewayTargetInput{GatewayIdentifier: &t.GatewayID, TargetId: &id})
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), got.StatusReasons, nil
-	}
-	credentials := []types.CredentialProviderConfiguration{{CredentialProviderType: types.CredentialProviderTypeGatewayIamRole}}
-	headers := &types.MetadataConfiguration{AllowedRequestHeaders: t.AllowedRequestHeaders}
-	if id != "" {
-		status, _, err := look()
-		if err != nil {
-			return TargetState{}, err
-		}
-		if status == "FAILED" {
-			if err := c.deleteTarget(ctx, t); err != nil {
-				return TargetState{}, err
-			}
-			id = ""
-		} else if settling(status) {
-			if err := c.await(ctx, what, look); err != nil {
-				return TargetState{}, err
-			}
-		}
-	}
-	if id == "" {
-		err := c.retry(ctx, what, func() error {
-			created, err := c.api.CreateGatewayTarget(ctx, &control.CreateGatewayTargetInput{
-				GatewayIdentifier: &t.GatewayID, Name: &t.Name, Description: optional(t.Description), TargetConfiguration: t.configuration(),
-				CredentialProviderConfigurations: credentials, MetadataConfiguration: headers,
-			})
-			if err == nil {
-				id = aws.ToString(created.TargetId)
-				return nil
-			}
-			if found, lookup := c.findTarget(ctx, t); lookup == nil && found != "" && is(err, "ConflictException") {
-				id = found
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return TargetState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
-			return TargetState{}, err
-		}
 	}
 	got, err := c.api.GetGatewayTarget(ctx, &control.GetGatewayTargetInput{GatewayIdentifier: &t.GatewayID, TargetId: &id})
 	if err != nil {
@@ -372,7 +308,7 @@ func (c *Client) applyTarget(ctx context.Context, t Target) (TargetState, error)
 		PrivateEndpoint: got.PrivateEndpoint, CertificateConfigurations: got.CertificateConfigurations,
 	}
 	want := now
-	want.Description, want.TargetConfiguration, want.CredentialProviderConfigurations = optional(t.Description), t.configuration(), credentials
+	want.Description, want.TargetConfiguration, want.CredentialProviderConfigurations = optional(t.Description), t.configuration(), asGateway()
 	metadata := types.MetadataConfiguration{}
 	if got.MetadataConfiguration != nil {
 		metadata = *got.MetadataConfiguration
@@ -380,10 +316,7 @@ func (c *Client) applyTarget(ctx context.Context, t Target) (TargetState, error)
 	metadata.AllowedRequestHeaders = t.AllowedRequestHeaders
 	want.MetadataConfiguration = &metadata
 	if !same(now, want) || failed(string(got.Status)) {
-		if err := c.retry(ctx, what, func() error { _, err := c.api.UpdateGatewayTarget(ctx, &want); return err }); err != nil {
-			return TargetState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
+		if err := c.change(ctx, k, id, func() error { _, err := c.api.UpdateGatewayTarget(ctx, &want); return err }); err != nil {
 			return TargetState{}, err
 		}
 	}
@@ -391,26 +324,5 @@ func (c *Client) applyTarget(ctx context.Context, t Target) (TargetState, error)
 }
 
 func (c *Client) deleteTarget(ctx context.Context, t Target) error {
-	id, err := c.findTarget(ctx, t)
-	if notFound(err) || err == nil && id == "" {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	what := "target " + t.Name
-	err = c.retry(ctx, what, func() error {
-		_, err := c.api.DeleteGatewayTarget(ctx, &control.DeleteGatewayTargetInput{GatewayIdentifier: &t.GatewayID, TargetId: &id})
-		return err
-	})
-	if err != nil && !notFound(err) {
-		return err
-	}
-	return c.gone(ctx, what, func() (string, []string, error) {
-		got, err := c.api.GetGatewayTarget(ctx, &control.GetGatewayTargetInput{GatewayIdentifier: &t.GatewayID, TargetId: &id})
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), got.StatusReasons, nil
-	})
+	return c.destroy(ctx, c.target(ctx, t))
 }

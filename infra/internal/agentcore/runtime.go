@@ -50,32 +50,6 @@ func seconds(field string, value int32) error {
 	return fmt.Errorf("%s: must be 60 to 28800: got %d", field, value)
 }
 
-func (c *Client) findRuntime(ctx context.Context, name string) (string, error) {
-	pages := control.NewListAgentRuntimesPaginator(c.api, &control.ListAgentRuntimesInput{})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return "", err
-		}
-		for _, item := range page.AgentRuntimes {
-			if aws.ToString(item.AgentRuntimeName) == name && item.Status != types.AgentRuntimeStatusDeleting {
-				return aws.ToString(item.AgentRuntimeId), nil
-			}
-		}
-	}
-	return "", nil
-}
-
-func (c *Client) lookRuntime(ctx context.Context, id *string) func() (string, []string, error) {
-	return func() (string, []string, error) {
-		got, err := c.api.GetAgentRuntime(ctx, &control.GetAgentRuntimeInput{AgentRuntimeId: id})
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), reasons(got.FailureReason), nil
-	}
-}
-
 func reasons(reason *string) []string {
 	if reason == nil || *reason == "" {
 		return nil
@@ -83,60 +57,78 @@ func reasons(reason *string) []string {
 	return []string{*reason}
 }
 
+// The members of a runtime as the service takes them.
+func (r Runtime) artifact() types.AgentRuntimeArtifact {
+	return &types.AgentRuntimeArtifactMemberContainerConfiguration{Value: types.ContainerConfiguration{ContainerUri: &r.ImageURI}}
+}
+
+func (r Runtime) network() *types.NetworkConfiguration {
+	return &types.NetworkConfiguration{NetworkMode: types.NetworkModePublic}
+}
+
+func (r Runtime) lifecycle() *types.LifecycleConfiguration {
+	return &types.LifecycleConfiguration{IdleRuntimeSessionTimeout: &r.IdleTimeoutSeconds, MaxLifetime: &r.MaxLifetimeSeconds}
+}
+
+func (r Runtime) protocol() *types.ProtocolConfiguration {
+	return &types.ProtocolConfiguration{ServerProtocol: types.ServerProtocolHttp}
+}
+
+func (r Runtime) headers() types.RequestHeaderConfiguration {
+	if len(r.RequestHeaders) == 0 {
+		return nil
+	}
+	return &types.RequestHeaderConfigurationMemberRequestHeaderAllowlist{Value: r.RequestHeaders}
+}
+
+func (c *Client) runtime(ctx context.Context, r Runtime) kept {
+	return kept{
+		what: "runtime " + r.Name, dead: string(types.AgentRuntimeStatusCreateFailed),
+		find: func() (string, error) {
+			pages := control.NewListAgentRuntimesPaginator(c.api, &control.ListAgentRuntimesInput{})
+			for pages.HasMorePages() {
+				page, err := pages.NextPage(ctx)
+				if err != nil {
+					return "", err
+				}
+				for _, item := range page.AgentRuntimes {
+					if aws.ToString(item.AgentRuntimeName) == r.Name && item.Status != types.AgentRuntimeStatusDeleting {
+						return aws.ToString(item.AgentRuntimeId), nil
+					}
+				}
+			}
+			return "", nil
+		},
+		create: func() (string, error) {
+			made, err := c.api.CreateAgentRuntime(ctx, &control.CreateAgentRuntimeInput{
+				AgentRuntimeName: &r.Name, Description: optional(r.Description), RoleArn: &r.RoleARN, AgentRuntimeArtifact: r.artifact(),
+				NetworkConfiguration: r.network(), AuthorizerConfiguration: r.Authorizer.configuration(), RequestHeaderConfiguration: r.headers(),
+				ProtocolConfiguration: r.protocol(), LifecycleConfiguration: r.lifecycle(), EnvironmentVariables: r.Environment, Tags: r.Tags,
+			})
+			if err != nil {
+				return "", err
+			}
+			return aws.ToString(made.AgentRuntimeId), nil
+		},
+		look: func(id string) (string, []string, error) {
+			got, err := c.api.GetAgentRuntime(ctx, &control.GetAgentRuntimeInput{AgentRuntimeId: &id})
+			if err != nil {
+				return "", nil, err
+			}
+			return string(got.Status), reasons(got.FailureReason), nil
+		},
+		remove: func(id string) error {
+			_, err := c.api.DeleteAgentRuntime(ctx, &control.DeleteAgentRuntimeInput{AgentRuntimeId: &id})
+			return err
+		},
+	}
+}
+
 func (c *Client) applyRuntime(ctx context.Context, r Runtime) (RuntimeState, error) {
-	what := "runtime " + r.Name
-	id, err := c.findRuntime(ctx, r.Name)
+	k := c.runtime(ctx, r)
+	id, err := c.ensure(ctx, k)
 	if err != nil {
 		return RuntimeState{}, err
-	}
-	look := c.lookRuntime(ctx, &id)
-	if id != "" {
-		status, _, err := look()
-		if err != nil {
-			return RuntimeState{}, err
-		}
-		if status == "CREATE_FAILED" { // cannot be updated: made anew
-			if err := c.deleteRuntime(ctx, r); err != nil {
-				return RuntimeState{}, err
-			}
-			id = ""
-		} else if settling(status) {
-			if err := c.await(ctx, what, look); err != nil {
-				return RuntimeState{}, err
-			}
-		}
-	}
-	artifact := &types.AgentRuntimeArtifactMemberContainerConfiguration{Value: types.ContainerConfiguration{ContainerUri: &r.ImageURI}}
-	network := &types.NetworkConfiguration{NetworkMode: types.NetworkModePublic}
-	lifecycle := &types.LifecycleConfiguration{IdleRuntimeSessionTimeout: &r.IdleTimeoutSeconds, MaxLifetime: &r.MaxLifetimeSeconds}
-	protocol := &types.ProtocolConfiguration{ServerProtocol: types.ServerProtocolHttp}
-	var headers types.RequestHeaderConfiguration
-	if len(r.RequestHeaders) > 0 {
-		headers = &types.RequestHeaderConfigurationMemberRequestHeaderAllowlist{Value: r.RequestHeaders}
-	}
-	if id == "" {
-		err := c.retry(ctx, what, func() error {
-			created, err := c.api.CreateAgentRuntime(ctx, &control.CreateAgentRuntimeInput{
-				AgentRuntimeName: &r.Name, Description: optional(r.Description), RoleArn: &r.RoleARN, AgentRuntimeArtifact: artifact,
-				NetworkConfiguration: network, AuthorizerConfiguration: r.Authorizer.configuration(), RequestHeaderConfiguration: headers,
-				ProtocolConfiguration: protocol, LifecycleConfiguration: lifecycle, EnvironmentVariables: r.Environment, Tags: r.Tags,
-			})
-			if err == nil {
-				id = aws.ToString(created.AgentRuntimeId)
-				return nil
-			}
-			if found, lookup := c.findRuntime(ctx, r.Name); lookup == nil && found != "" && is(err, "ConflictException") {
-				id = found
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return RuntimeState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
-			return RuntimeState{}, err
-		}
 	}
 	got, err := c.api.GetAgentRuntime(ctx, &control.GetAgentRuntimeInput{AgentRuntimeId: &id})
 	if err != nil {
@@ -151,9 +143,9 @@ func (c *Client) applyRuntime(ctx context.Context, r Runtime) (RuntimeState, err
 		RequestHeaderConfiguration: got.RequestHeaderConfiguration,
 	}
 	want := now
-	want.AgentRuntimeArtifact, want.RoleArn, want.Description = artifact, &r.RoleARN, optional(r.Description)
-	want.AuthorizerConfiguration, want.RequestHeaderConfiguration = r.Authorizer.configuration(), headers
-	want.NetworkConfiguration, want.ProtocolConfiguration, want.LifecycleConfiguration = network, protocol, lifecycle
+	want.AgentRuntimeArtifact, want.RoleArn, want.Description = r.artifact(), &r.RoleARN, optional(r.Description)
+	want.AuthorizerConfiguration, want.RequestHeaderConfiguration = r.Authorizer.configuration(), r.headers()
+	want.NetworkConfiguration, want.ProtocolConfiguration, want.LifecycleConfiguration = r.network(), r.protocol(), r.lifecycle()
 	if !maps.Equal(got.EnvironmentVariables, r.Environment) {
 		want.EnvironmentVariables = r.Environment
 	}
@@ -161,10 +153,7 @@ func (c *Client) applyRuntime(ctx context.Context, r Runtime) (RuntimeState, err
 	// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/security-credentials-management.html
 	want.MetadataConfiguration = &types.RuntimeMetadataConfiguration{RequireMMDSV2: aws.Bool(true)}
 	if !same(now, want) || failed(string(got.Status)) {
-		if err := c.retry(ctx, what, func() error { _, err := c.api.UpdateAgentRuntime(ctx, &want); return err }); err != nil {
-			return RuntimeState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
+		if err := c.change(ctx, k, id, func() error { _, err := c.api.UpdateAgentRuntime(ctx, &want); return err }); err != nil {
 			return RuntimeState{}, err
 		}
 		if got, err = c.api.GetAgentRuntime(ctx, &control.GetAgentRuntimeInput{AgentRuntimeId: &id}); err != nil {
@@ -178,19 +167,7 @@ func (c *Client) applyRuntime(ctx context.Context, r Runtime) (RuntimeState, err
 }
 
 func (c *Client) deleteRuntime(ctx context.Context, r Runtime) error {
-	what := "runtime " + r.Name
-	id, err := c.findRuntime(ctx, r.Name)
-	if err != nil || id == "" {
-		return err
-	}
-	err = c.retry(ctx, what, func() error {
-		_, err := c.api.DeleteAgentRuntime(ctx, &control.DeleteAgentRuntimeInput{AgentRuntimeId: &id})
-		return err
-	})
-	if err != nil && !notFound(err) {
-		return err
-	}
-	return c.gone(ctx, what, c.lookRuntime(ctx, &id))
+	return c.destroy(ctx, c.runtime(ctx, r))
 }
 
 // Endpoint is the specification of a named endpoint of a runtime, held at one version.
@@ -218,60 +195,59 @@ func (e Endpoint) check() error {
 	return errors.Join(faults...)
 }
 
-func (c *Client) applyEndpoint(ctx context.Context, e Endpoint) (EndpointState, error) {
-	what := "endpoint " + e.Name
-	get := func() (*control.GetAgentRuntimeEndpointOutput, error) {
-		return c.api.GetAgentRuntimeEndpoint(ctx, &control.GetAgentRuntimeEndpointInput{AgentRuntimeId: &e.RuntimeID, EndpointName: &e.Name})
-	}
-	look := func() (string, []string, error) {
-		got, err := get()
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), reasons(got.FailureReason), nil
-	}
-	status, _, err := look()
-	if err == nil && status == "CREATE_FAILED" {
-		if err := c.deleteEndpoint(ctx, e); err != nil {
-			return EndpointState{}, err
-		}
-		_, _, err = look()
-	}
-	switch {
-	case notFound(err):
-		err = c.retry(ctx, what, func() error {
+func (c *Client) getEndpoint(ctx context.Context, e Endpoint) (*control.GetAgentRuntimeEndpointOutput, error) {
+	return c.api.GetAgentRuntimeEndpoint(ctx, &control.GetAgentRuntimeEndpointInput{AgentRuntimeId: &e.RuntimeID, EndpointName: &e.Name})
+}
+
+// endpoint has the endpoint's name as its id: within its runtime it is one.
+func (c *Client) endpoint(ctx context.Context, e Endpoint) kept {
+	return kept{
+		what: "endpoint " + e.Name, dead: string(types.AgentRuntimeEndpointStatusCreateFailed),
+		find: func() (string, error) {
+			got, err := c.getEndpoint(ctx, e)
+			if notFound(err) || err == nil && got.Status == types.AgentRuntimeEndpointStatusDeleting {
+				return "", nil
+			}
+			return e.Name, err
+		},
+		create: func() (string, error) {
 			_, err := c.api.CreateAgentRuntimeEndpoint(ctx, &control.CreateAgentRuntimeEndpointInput{
 				AgentRuntimeId: &e.RuntimeID, Name: &e.Name, AgentRuntimeVersion: &e.Version, Description: optional(e.Description), Tags: e.Tags,
 			})
-			if _, _, lookup := look(); is(err, "ConflictException") && lookup == nil {
-				return nil // made by an earlier try
+			return e.Name, err
+		},
+		look: func(string) (string, []string, error) {
+			got, err := c.getEndpoint(ctx, e)
+			if err != nil {
+				return "", nil, err
 			}
+			return string(got.Status), reasons(got.FailureReason), nil
+		},
+		remove: func(string) error {
+			_, err := c.api.DeleteAgentRuntimeEndpoint(ctx, &control.DeleteAgentRuntimeEndpointInput{AgentRuntimeId: &e.RuntimeID, EndpointName: &e.Name})
 			return err
-		})
-		if err != nil {
-			return EndpointState{}, err
-		}
-	case err != nil:
-		return EndpointState{}, err
+		},
 	}
-	if err := c.await(ctx, what, look); err != nil {
-		return EndpointState{}, err
-	}
-	got, err := get()
+}
+
+func (c *Client) applyEndpoint(ctx context.Context, e Endpoint) (EndpointState, error) {
+	k := c.endpoint(ctx, e)
+	id, err := c.ensure(ctx, k)
 	if err != nil {
 		return EndpointState{}, err
 	}
-	if aws.ToString(got.LiveVersion) != e.Version || aws.ToString(got.Description) != e.Description {
-		err := c.retry(ctx, what, func() error {
+	got, err := c.getEndpoint(ctx, e)
+	if err != nil {
+		return EndpointState{}, err
+	}
+	if aws.ToString(got.LiveVersion) != e.Version || aws.ToString(got.Description) != e.Description || failed(string(got.Status)) {
+		err := c.change(ctx, k, id, func() error {
 			_, err := c.api.UpdateAgentRuntimeEndpoint(ctx, &control.UpdateAgentRuntimeEndpointInput{
 				AgentRuntimeId: &e.RuntimeID, EndpointName: &e.Name, AgentRuntimeVersion: &e.Version, Description: optional(e.Description),
 			})
 			return err
 		})
 		if err != nil {
-			return EndpointState{}, err
-		}
-		if err := c.await(ctx, what, look); err != nil {
 			return EndpointState{}, err
 		}
 	}
@@ -282,24 +258,7 @@ func (c *Client) applyEndpoint(ctx context.Context, e Endpoint) (EndpointState, 
 }
 
 func (c *Client) deleteEndpoint(ctx context.Context, e Endpoint) error {
-	what := "endpoint " + e.Name
-	err := c.retry(ctx, what, func() error {
-		_, err := c.api.DeleteAgentRuntimeEndpoint(ctx, &control.DeleteAgentRuntimeEndpointInput{AgentRuntimeId: &e.RuntimeID, EndpointName: &e.Name})
-		return err
-	})
-	if notFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return c.gone(ctx, what, func() (string, []string, error) {
-		got, err := c.api.GetAgentRuntimeEndpoint(ctx, &control.GetAgentRuntimeEndpointInput{AgentRuntimeId: &e.RuntimeID, EndpointName: &e.Name})
-		if err != nil {
-			return "", nil, err
-		}
-		return string(got.Status), reasons(got.FailureReason), nil
-	})
+	return c.destroy(ctx, c.endpoint(ctx, e))
 }
 
 // Provider is the specification of an OAuth2 credential provider on a Cognito client-credentials client. The client's
