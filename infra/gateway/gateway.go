@@ -57,7 +57,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	if err != nil {
 		return nil, err
 	}
-	g, err := command.New(ctx, name, &command.Args{Kind: "gateway", Region: a.Place.Region, Spec: pulumi.Map{
+	g, err := command.New(ctx, name, &command.Args{Kind: "gateway", Place: a.Place, Identity: []string{a.Prefix}, Spec: pulumi.Map{
 		"name": pulumi.String(a.Prefix), "description": pulumi.String("Central Ops tools"), "roleArn": role.Arn,
 		"authorizer":     pulumi.Map{"discoveryUrl": a.DiscoveryURL, "allowedClients": a.AllowedClients},
 		"interceptorArn": a.InterceptorARN, "supportedVersions": pulumi.ToStringArray([]string{"2025-06-18", "2025-11-25"}),
@@ -67,7 +67,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		return nil, err
 	}
 	c.ID, c.ARN, c.URL = g.Field("id"), g.Field("arn"), g.Field("url")
-	t, err := command.New(ctx, name+"-"+TargetName, &command.Args{Kind: "target", Region: a.Place.Region, Spec: pulumi.Map{
+	t, err := command.New(ctx, name+"-"+TargetName, &command.Args{Kind: "target", Place: a.Place, Identity: []string{a.Prefix, TargetName}, Spec: pulumi.Map{
 		"gatewayId": c.ID, "name": pulumi.String(TargetName), "lambdaArn": a.FunctionARN, "tools": pulumi.Any(tools),
 		"allowedRequestHeaders": pulumi.ToStringArray([]string{UserTokenHeader, "traceparent"}),
 	}}, parent, pulumi.DependsOn([]pulumi.Resource{granted}))

@@ -3,6 +3,8 @@ package controlplane_test
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -275,6 +278,123 @@ func TestAdopts(t *testing.T) {
 				t.Errorf("what was adopted is not as specified: %s", text)
 			}
 		})
+	}
+}
+
+// TestEndsBadly has what hangs under a gateway or runtime fail: at its create, at an update, and at the delete.
+func TestEndsBadly(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ parent, parentSpec, command, spec, change, made, updated, deleted string }{
+		"target": {"gateway", gatewaySpec, "target", `{"gatewayId":"ID","name":"bridge","lambdaArn":"arn:f","tools":[{"name":"query","description":"q","inputSchema":{"type":"object"}}]}`,
+			`"arn:g"`, "FAILED", "UPDATE_UNSUCCESSFUL", "DELETE_UNSUCCESSFUL"},
+		"endpoint": {"runtime", runtimeSpec, "endpoint", `{"runtimeId":"ID","name":"live","version":"1","description":"arn:f"}`, `"arn:g"`, "CREATE_FAILED", "UPDATE_FAILED", "DELETE_FAILED"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var bad sync.Map // status in between -> how it ends, once
+			p := start(t, controlplane.Config{Ends: func(status string) string {
+				if end, ok := bad.LoadAndDelete(status); ok {
+					return end.(string)
+				}
+				return ""
+			}})
+			spec := strings.Replace(row.spec, "ID", p.must(t, row.parent+" apply", row.parentSpec)["id"].(string), 1)
+			changed := strings.Replace(spec, `"arn:f"`, row.change, 1)
+			for _, step := range []struct{ status, end, verb, spec string }{
+				{"CREATING", row.made, "apply", spec}, {"UPDATING", row.updated, "apply", changed}, {"DELETING", row.deleted, "delete", changed},
+			} {
+				bad.Store(step.status, step.end)
+				if _, stderr, status := p.run(t, row.command+" "+step.verb, step.spec); status != 1 || !strings.Contains(stderr, "is "+step.end+": the service gives no reason") {
+					t.Errorf("%s: exit status %d: %s", step.end, status, stderr)
+				}
+				p.must(t, row.command+" "+step.verb, step.spec)
+			}
+			p.must(t, row.parent+" delete", row.parentSpec)
+			if p.Left() != 0 {
+				t.Errorf("%d resources are left", p.Left())
+			}
+		})
+	}
+}
+
+// TestWrongAccount has the credentials belong to another account than the deployment: nothing is asked of AgentCore.
+func TestWrongAccount(t *testing.T) {
+	t.Parallel()
+	who := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>` +
+			`<Arn>arn:aws:iam::111111111111:user/ada</Arn><UserId>A</UserId><Account>111111111111</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)) // the client has gone if this fails
+	}))
+	t.Cleanup(who.Close)
+	var asked atomic.Int32
+	p := start(t, controlplane.Config{Refuse: func(string, string) *controlplane.Fault { asked.Add(1); return nil }})
+	p.env = []string{"AWS_ENDPOINT_URL_STS=" + who.URL}
+	_, stderr, status := p.run(t, "gateway apply -account 222222222222", gatewaySpec)
+	if status != 1 || !strings.Contains(stderr, "account 222222222222: failed: the credentials are of account 111111111111") || !strings.Contains(stderr, "try: set AWS_PROFILE") {
+		t.Errorf("credentials of another account: status %d: %s", status, stderr)
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("AgentCore was asked %d times", n)
+	}
+	p.must(t, "gateway apply -account 111111111111", gatewaySpec)
+}
+
+var update = flag.Bool("update", false, "rewrite testdata/agentcorectl.ct")
+
+// TestTranscript is what an operator sees of a gateway and a runtime from the first apply to the last delete.
+func TestTranscript(t *testing.T) {
+	t.Parallel()
+	p := start(t, controlplane.Config{})
+	suffix := regexp.MustCompile(`(central-ops-dev|central_ops_dev)-[a-z0-9]{10}`)
+	target := regexp.MustCompile(`"id":"[A-Z0-9]{10}"`)
+	var got strings.Builder
+	run := func(command, spec string) map[string]any {
+		answer, stderr, status := p.run(t, command, spec)
+		out := ""
+		if len(answer) > 0 {
+			text, err := json.Marshal(answer) // run has checked that it was printed so
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = string(text) + "\n"
+		}
+		text := suffix.ReplaceAllString(fmt.Sprintf("$ agentcorectl %s <<<'%s'\n%s%s", command, spec, out, stderr), "$1-abcdefghij")
+		got.WriteString(target.ReplaceAllString(text, `"id":"ABCDEFGHIJ"`))
+		if status != 0 {
+			fmt.Fprintf(&got, "--> FAIL %d\n", status)
+		}
+		got.WriteByte('\n')
+		return answer
+	}
+	const gateway = `{"name":"central-ops-dev","roleArn":"arn:aws:iam::111111111111:role/g",` + authorizer + `,"supportedVersions":["2025-06-18"]}`
+	const runtime = `{"name":"central_ops_dev","roleArn":"arn:aws:iam::111111111111:role/r","imageUri":"r@sha256:1",` + authorizer + `,"idleTimeoutSeconds":900,"maxLifetimeSeconds":28800}`
+	id := run("gateway apply", gateway)["id"]
+	bridge := fmt.Sprintf(`{"gatewayId":"%s","name":"bridge","lambdaArn":"arn:f","tools":[{"name":"query","description":"q","inputSchema":{"type":"object"}}]}`, id)
+	run("target apply", bridge)
+	run("gateway apply", gateway) // nothing to do
+	run("gateway apply", strings.Replace(gateway, "people", "machine", 1))
+	run("gateway delete", gateway)
+	run("target delete", bridge)
+	run("gateway delete", gateway)
+	run("gateway delete", gateway)
+	version := run("runtime apply", runtime)
+	live := fmt.Sprintf(`{"runtimeId":"%s","name":"live","version":"%s"}`, version["id"], version["version"])
+	run("endpoint apply", live)
+	run("endpoint apply", strings.Replace(live, `"version":"`, `"version":"9`, 1))
+	run("runtime delete -wait 2s", runtime)
+	run("endpoint delete", live)
+	run("runtime delete", runtime)
+	golden := filepath.Join("testdata", "agentcorectl.ct")
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("transcript mismatch (-want +got):\n%s", diff)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	control "github.com/aws/aws-sdk-go-v2/service/bedrockagentcorecontrol"
 	"github.com/aws/aws-sdk-go-v2/service/cognitoidentityprovider"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/central-ops/central-ops/infra/internal/agentcore"
 	"github.com/central-ops/central-ops/infra/internal/image"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -41,6 +42,8 @@ Usage:
 
 Resources: endpoint, gateway, image, provider, runtime, target
 
+  -account id
+    	refuse credentials of any other account
   -poll duration
     	pause between two looks at a status (default 2s)
   -region name
@@ -118,6 +121,7 @@ func do(ctx context.Context, args []string, getenv func(string) string, stdin io
 	flags := flag.NewFlagSet("agentcorectl", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	region := flags.String("region", getenv("AWS_REGION"), "AWS `name` of the region")
+	account := flags.String("account", "", "refuse credentials of any account but this `id`")
 	poll := flags.Duration("poll", 2*time.Second, "pause between two looks at a status")
 	wait := flags.Duration("wait", 10*time.Minute, "how long to wait")
 	if len(args) > 0 && (args[0] == "-h" || args[0] == "-help" || args[0] == "--help") {
@@ -156,6 +160,11 @@ func do(ctx context.Context, args []string, getenv func(string) string, stdin io
 	if err != nil {
 		return nil, fmt.Errorf("load AWS configuration: %w", err)
 	}
+	if *account != "" {
+		if err := owned(ctx, sts.NewFromConfig(sdk), verb+" "+kind, *account); err != nil {
+			return nil, err
+		}
+	}
 	if kind == "image" {
 		return applyImage(ctx, sdk, verb, text, getenv)
 	}
@@ -164,6 +173,23 @@ func do(ctx context.Context, args []string, getenv func(string) string, stdin io
 		return resources[kind].Delete(ctx, client, text)
 	}
 	return resources[kind].Apply(ctx, client, text)
+}
+
+// owned refuses credentials of another account. The AWS provider of the program can have others than a command: aws:profile
+// and aws:assumeRole lead the one and not the other, and a gateway in the wrong account is hard to find again.
+func owned(ctx context.Context, client *sts.Client, op, account string) error {
+	fail := func(err error) error {
+		return &agentcore.Error{Op: op, Subject: "account " + account, Code: agentcore.Failed, Err: err,
+			Hint: "set AWS_PROFILE, or keys, of that account in the environment of pulumi: commands do not read aws:profile"}
+	}
+	who, err := client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return fail(err)
+	}
+	if got := aws.ToString(who.Account); got != account {
+		return fail(fmt.Errorf("the credentials are of account %s", got))
+	}
+	return nil
 }
 
 func secretOf(cognito *cognitoidentityprovider.Client) func(context.Context, string, string) (string, error) {

@@ -177,14 +177,22 @@ func propagating(err error) bool {
 	return false
 }
 
-// retry runs call until it succeeds, fails for good, or ctx ends; then the last failure is returned.
+// retry runs call until it succeeds, fails for good, or ctx ends; then the last failure is returned. What it waits for is
+// logged once.
 func (c *Client) retry(ctx context.Context, what string, call func() error) error {
+	var last error
 	for pause := c.interval; ; pause = min(2*pause, 10*c.interval) {
 		err := call()
+		if err != nil && last != nil && ctx.Err() != nil {
+			return last // and not that ctx ended: this is what it was about
+		}
 		if err == nil || !is(err, "ConflictException") && !propagating(err) {
 			return err
 		}
-		fmt.Fprintf(c.log, "%s: %v; trying again\n", what, err)
+		if last == nil || last.Error() != err.Error() {
+			fmt.Fprintf(c.log, "%s: %v; trying again\n", what, err)
+		}
+		last = err
 		if sleep(ctx, pause) != nil {
 			return err
 		}
