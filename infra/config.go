@@ -42,10 +42,13 @@ type Config struct {
 	BridgeMemory           int                 // bridgeMemoryMB: 512 by default
 	ProvisionedConcurrency int                 // provisionedConcurrency: 0 by default
 	DailyTokens            int                 // dailyTokens: alarm above so many model tokens a day; 0 for none
+	MonthlyBudgetUSD       int                 // monthlyBudgetUSD: mail when the account's month costs, or will cost, more; 0 for none
 	AlarmEmail             string              // alarmEmail: gets the alarms; "" for nobody
 	DeletionProtection     bool                // deletionProtection: keep people and images from deletion
 	GatewayLogs            bool                // gatewayLogs: true by default; they hold request and response bodies, for 7 days at most
+	Traces                 bool                // traces: false by default; send spans to X-Ray, which needs Transaction Search
 	OrganizationalUnits    []string            // stackSetOUs: roll the target role out to these
+	StackSetCaller         string              // stackSetCallAs: SELF (default, the management account) or DELEGATED_ADMIN
 	AllowedAccount         string              // allowedAccountId: refuse to deploy into any other account
 	CallbackURLs           []string            // callbackUrls of browser sign-in
 	Tags                   map[string]string   // tags on everything
@@ -57,7 +60,10 @@ var (
 	units         = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`)
 	guardrails    = regexp.MustCompile(`^[a-z0-9]+:([0-9]+|DRAFT)$`)
+	tagKeys       = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{1,128}$`)
+	tagValues     = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{0,256}$`)
 	groupNames    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+	models        = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9.:-]{1,255}$`)
 	roleNames     = regexp.MustCompile(`^[\w+=,.@-]{1,57}$`) // "-deny-9" has to fit behind it in 64 characters
 )
 
@@ -69,10 +75,28 @@ var regions = []string{"ap-northeast-1", "ap-south-1", "ap-southeast-1", "ap-sou
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 var retentions = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
 
-// reader gathers every fault instead of ending at the first.
+// reader gathers every fault instead of ending at the first, and every key that is asked for.
 type reader struct {
-	get    func(key string) string
+	values func(key string) string
+	known  []string
 	faults []error
+}
+
+func (r *reader) get(key string) string {
+	if !slices.Contains(r.known, key) {
+		r.known = append(r.known, key)
+	}
+	return r.values(key)
+}
+
+// unknown refuses what nothing reads: a key with a slip in it would leave its default in place without a word.
+func (r *reader) unknown(keys []string) {
+	slices.Sort(r.known)
+	for _, key := range keys {
+		if !slices.Contains(r.known, key) {
+			r.faults = append(r.faults, fmt.Errorf("central-ops:%s: is no key; known: %s", key, strings.Join(r.known, ", ")))
+		}
+	}
 }
 
 func (r *reader) fault(path, rule string, value any) {
@@ -143,16 +167,17 @@ func (r *reader) object(key string, into any) {
 }
 
 // ParseConfig reads the configuration. get returns the text of central-ops:<key>, JSON for objects and lists, "" for what
-// is not set; region is aws:region; readFile reads accountsFile. The error holds every fault, each with path, rule and value.
-func ParseConfig(get func(key string) string, region string, readFile func(string) ([]byte, error)) (Config, error) {
-	r := &reader{get: get}
+// is not set; keys are the keys that are set; region is aws:region; readFile reads accountsFile. The error holds every fault,
+// each with path, rule and value.
+func ParseConfig(get func(key string) string, keys []string, region string, readFile func(string) ([]byte, error)) (Config, error) {
+	r := &reader{values: get}
 	c := Config{
 		Environment:            r.oneOf("environment", "dev", "dev", "staging", "prod"),
 		Region:                 region,
 		OrganizationID:         r.matching("organizationId", organizations, "must look like o-a1b2c3d4e5"),
 		ExternalID:             r.matching("externalId", externalIDs, "must have 2 to 1000 letters, digits or any of _+=,.@:/-"),
 		GatewayAuth:            r.oneOf("gatewayAuth", "user", "user", "workload"),
-		Model:                  r.text("model", "us.anthropic.claude-sonnet-5"),
+		Model:                  r.matching("model", models, "must be the id of an inference profile, such as us.anthropic.claude-sonnet-5"),
 		Guardrail:              r.matching("guardrail", guardrails, "must be <guardrail id>:<version>"),
 		TargetRole:             r.text("targetRole", "CentralOpsTargetRole"),
 		MCPEndpoint:            r.text("mcpEndpoint", "https://aws-mcp.us-east-1.api.aws/mcp"),
@@ -161,15 +186,21 @@ func ParseConfig(get func(key string) string, region string, readFile func(strin
 		BridgeMemory:           r.number("bridgeMemoryMB", 512, 128, 10240),
 		ProvisionedConcurrency: r.number("provisionedConcurrency", 0, 0, 1000),
 		DailyTokens:            r.number("dailyTokens", 0, 0, 1_000_000_000),
+		MonthlyBudgetUSD:       r.number("monthlyBudgetUSD", 0, 0, 10_000_000),
 		AlarmEmail:             r.get("alarmEmail"),
 		DeletionProtection:     r.flag("deletionProtection", "false"),
 		GatewayLogs:            r.flag("gatewayLogs", "true"),
+		Traces:                 r.flag("traces", "false"),
+		StackSetCaller:         r.oneOf("stackSetCallAs", "SELF", "SELF", "DELEGATED_ADMIN"),
 		AllowedAccount:         r.matching("allowedAccountId", accountIDs, "must have 12 digits"),
 		AccessPolicies:         r.get("accessPolicies"),
 		CallbackURLs:           []string{"http://localhost:8976/callback"},
 	}
 	if c.Region == "" {
 		c.Region = "us-east-1"
+	}
+	if c.Model == "" {
+		c.Model = "us.anthropic.claude-sonnet-5"
 	}
 	if !slices.Contains(regions, c.Region) {
 		r.fault("aws:region", "must be a Region with AgentCore: "+strings.Join(regions, ", "), c.Region)
@@ -186,6 +217,9 @@ func ParseConfig(get func(key string) string, region string, readFile func(strin
 	if c.AlarmEmail != "" && !strings.Contains(c.AlarmEmail, "@") {
 		r.fault("central-ops:alarmEmail", "must be an e-mail address", c.AlarmEmail)
 	}
+	if c.MonthlyBudgetUSD > 0 && c.AlarmEmail == "" {
+		r.fault("central-ops:monthlyBudgetUSD", "needs central-ops:alarmEmail, which is told", c.MonthlyBudgetUSD)
+	}
 	r.object("access", &c.Access)
 	r.object("tags", &c.Tags)
 	r.object("stackSetOUs", &c.OrganizationalUnits)
@@ -195,8 +229,22 @@ func ParseConfig(get func(key string) string, region string, readFile func(strin
 			r.fault(fmt.Sprintf("central-ops:stackSetOUs[%d]", i), "must be an organizational unit or root", unit)
 		}
 	}
+	for i, callback := range c.CallbackURLs {
+		if u, err := url.Parse(callback); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost") {
+			r.fault(fmt.Sprintf("central-ops:callbackUrls[%d]", i), "must be an https URL, or http on localhost", callback)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.Tags)) {
+		if !tagKeys.MatchString(key) || strings.HasPrefix(strings.ToLower(key), "aws:") || strings.HasPrefix(key, "central-ops:") {
+			r.fault("central-ops:tags", "a key must have 1 to 128 letters, digits, spaces or any of _.:/=+@-, and begin neither with aws: nor with central-ops:", key)
+		}
+		if !tagValues.MatchString(c.Tags[key]) {
+			r.fault("central-ops:tags."+key, "must have at most 256 letters, digits, spaces or any of _.:/=+@-", c.Tags[key])
+		}
+	}
 	r.accounts(&c, readFile)
 	r.access(c)
+	r.unknown(keys)
 	return c, errors.Join(r.faults...)
 }
 
@@ -237,6 +285,9 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 		}
 		if a.Name == "" || named[strings.ToLower(a.Name)] {
 			r.fault(path+".name", "must be there and be the only one", a.Name)
+		}
+		if a.Name == "all" || strings.HasPrefix(a.Name, "env:") || accountIDs.MatchString(a.Name) {
+			r.fault(path+".name", "must not look like all, env:<environment> or an account's id: it could not be told from them", a.Name)
 		}
 		ids[a.ID], named[strings.ToLower(a.Name)] = true, true
 		if a.Role == "" {

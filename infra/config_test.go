@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,7 +14,9 @@ const twoAccounts = `[{"id":"111111111111","name":"Central","role":"central"},{"
 
 func parse(values map[string]string) (Config, error) {
 	region := values["aws:region"]
-	return ParseConfig(func(key string) string { return values[key] }, region, func(name string) ([]byte, error) {
+	keys := slices.Sorted(maps.Keys(values))
+	keys = slices.DeleteFunc(keys, func(key string) bool { return key == "aws:region" })
+	return ParseConfig(func(key string) string { return values[key] }, keys, region, func(name string) ([]byte, error) {
 		if name != "accounts.json" {
 			return nil, errors.New("no such file")
 		}
@@ -28,7 +32,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := Config{
 		Environment: "dev", Region: "us-east-1", GatewayAuth: "user", Model: "us.anthropic.claude-sonnet-5", TargetRole: "CentralOpsTargetRole",
-		MCPEndpoint: "https://aws-mcp.us-east-1.api.aws/mcp", MFA: "OPTIONAL", RetentionDays: 30, BridgeMemory: 512, GatewayLogs: true,
+		MCPEndpoint: "https://aws-mcp.us-east-1.api.aws/mcp", MFA: "OPTIONAL", RetentionDays: 30, BridgeMemory: 512, GatewayLogs: true, StackSetCaller: "SELF",
 		CallbackURLs: []string{"http://localhost:8976/callback"}, Access: map[string][]string{"ops": {"all"}},
 		Accounts: []Account{{ID: "111111111111", Name: "Central", Role: "central"}, {ID: "222222222222", Name: "Production", Role: "member", Environment: "prod"}},
 	}
@@ -55,6 +59,18 @@ func TestFaults(t *testing.T) {
 		"second factor":            {"mfa", "SMS", `central-ops:mfa: must be one of OFF, OPTIONAL, ON: got "SMS"`},
 		"role name":                {"targetRole", "a b", `central-ops:targetRole: must have 1 to 57 letters, digits or any of _+=,.@-: got "a b"`},
 		"endpoint":                 {"mcpEndpoint", "http://x", `central-ops:mcpEndpoint: must be an https URL: got "http://x"`},
+		"traces":                   {"traces", "1", `central-ops:traces: must be true or false: got "1"`},
+		"budget":                   {"monthlyBudgetUSD", "1.5", `central-ops:monthlyBudgetUSD: must be a whole number from 0 to 10000000: got "1.5"`},
+		"budget that tells nobody": {"monthlyBudgetUSD", "100", `central-ops:monthlyBudgetUSD: needs central-ops:alarmEmail, which is told: got 100`},
+		"model":                    {"model", "Claude Sonnet", `central-ops:model: must be the id of an inference profile, such as us.anthropic.claude-sonnet-5: got "Claude Sonnet"`},
+		"caller of the stack set":  {"stackSetCallAs", "ADMIN", `central-ops:stackSetCallAs: must be one of SELF, DELEGATED_ADMIN: got "ADMIN"`},
+		"units":                    {"stackSetOUs", "ou-abcd-12345678", `central-ops:stackSetOUs: must be as docs/deploy.md shows (`},
+		"unknown key":              {"retentionDay", "7", `central-ops:retentionDay: is no key; known: access, accessPolicies, accounts, accountsFile, alarmEmail, `},
+		"account named all":        {"accounts", `[{"id":"222222222222","name":"all"}]`, `central-ops:accounts[0].name: must not look like all, env:<environment> or an account's id: it could not be told from them: got "all"`},
+		"account named by an id":   {"accounts", `[{"id":"222222222222","name":"333333333333"}]`, `it could not be told from them: got "333333333333"`},
+		"tag key":                  {"tags", `{"aws:x":"1"}`, `central-ops:tags: a key must have 1 to 128 letters, digits, spaces or any of _.:/=+@-, and begin neither with aws: nor with central-ops:: got "aws:x"`},
+		"tag value":                {"tags", `{"team":"a;b"}`, `central-ops:tags.team: must have at most 256 letters, digits, spaces or any of _.:/=+@-: got "a;b"`},
+		"callback without TLS":     {"callbackUrls", `["http://example.com/callback"]`, `central-ops:callbackUrls[0]: must be an https URL, or http on localhost: got "http://example.com/callback"`},
 		"mail":                     {"alarmEmail", "ops", `central-ops:alarmEmail: must be an e-mail address: got "ops"`},
 		"unit":                     {"stackSetOUs", `["ou-1"]`, `central-ops:stackSetOUs[0]: must be an organizational unit or root: got "ou-1"`},
 		"allowed account":          {"allowedAccountId", "1", `central-ops:allowedAccountId: must have 12 digits: got "1"`},

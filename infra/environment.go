@@ -36,7 +36,11 @@ const out = "../build/deploy"
 
 func program(ctx *pulumi.Context) error {
 	own, provider := config.New(ctx, "central-ops"), config.New(ctx, "aws")
-	c, err := ParseConfig(own.Get, provider.Get("region"), readFromRoot)
+	keys, err := keysOf("central-ops")
+	if err != nil {
+		return err
+	}
+	c, err := ParseConfig(own.Get, keys, provider.Get("region"), readFromRoot)
 	if err != nil {
 		return fmt.Errorf("configuration of stack %s:\n%w", ctx.Stack(), err)
 	}
@@ -45,6 +49,24 @@ func program(ctx *pulumi.Context) error {
 		return err
 	}
 	return declare(ctx, c, made)
+}
+
+// keysOf is the keys of a namespace that the stack's configuration sets, in order. The SDK reads them by name only; it has
+// them from the variable that is read here.
+func keysOf(namespace string) ([]string, error) {
+	all := map[string]string{}
+	if text := os.Getenv(pulumi.EnvConfig); text != "" {
+		if err := json.Unmarshal([]byte(text), &all); err != nil {
+			return nil, fmt.Errorf("read %s: %w", pulumi.EnvConfig, err)
+		}
+	}
+	var keys []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if key, ok := strings.CutPrefix(name, namespace+":"); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
 }
 
 // readFromRoot reads a file that the configuration names: relative to the folder of Pulumi.yaml.
@@ -119,6 +141,13 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 			return fmt.Errorf("central-ops:accounts: the account with role central must be the one that is deployed to: got %s, deploying to %s", quote(account.ID), who.AccountId)
 		}
 	}
+	region, err := aws.GetRegion(ctx, &aws.GetRegionArgs{})
+	if err != nil {
+		return fmt.Errorf("which Region: %w", err)
+	}
+	if region.Name != c.Region {
+		return fmt.Errorf("aws:region: must be the Region that the AWS provider uses: got %s, it uses %s; try: pulumi config set aws:region %s", quote(c.Region), region.Name, region.Name)
+	}
 	partition, err := aws.GetPartition(ctx, &aws.GetPartitionArgs{})
 	if err != nil {
 		return fmt.Errorf("which partition: %w", err)
@@ -131,6 +160,10 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		return err
 	}
 
+	traces := "" // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-OTLPEndpoint.html
+	if c.Traces {
+		traces = "https://xray." + c.Region + ".amazonaws.com/v1/traces"
+	}
 	people, err := identity.New(ctx, "identity", &identity.Args{
 		Prefix: prefix, Account: place.Account, Region: c.Region, MFA: c.MFA, DeletionProtection: c.DeletionProtection,
 		Groups: slices.Sorted(maps.Keys(c.Access)), CallbackURLs: c.CallbackURLs, Workload: c.GatewayAuth == "workload",
@@ -146,7 +179,7 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		Prefix: prefix, Environment: c.Environment, Place: place, BridgeZip: made.bridgeZip, InterceptorZip: made.interceptorZip,
 		Accounts: accounts, AccessPolicy: c.Cedar(), TargetRole: c.TargetRole, ExternalID: c.ExternalID, OrganizationID: c.OrganizationID,
 		MCPEndpoint: c.MCPEndpoint, RetentionDays: c.RetentionDays, MemoryMB: c.BridgeMemory, ProvisionedConcurrency: c.ProvisionedConcurrency,
-		DeletionProtection: c.DeletionProtection, Issuer: people.Issuer, ClientIDs: people.ClientID,
+		DeletionProtection: c.DeletionProtection, Issuer: people.Issuer, ClientIDs: people.ClientID, Traces: traces,
 	})
 	if err != nil {
 		return err
@@ -167,19 +200,19 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		Prefix: prefix, Name: strings.ReplaceAll(prefix, "-", "_"), Place: place, Binary: made.agent, Digest: made.digest,
 		Model: c.Model, GuardrailID: guardrail, GuardrailVersion: version, GatewayAuth: c.GatewayAuth, Scope: identity.Scope(prefix),
 		GatewayURL: g.URL, Issuer: people.Issuer, DiscoveryURL: people.DiscoveryURL, ClientID: people.ClientID, PoolID: people.PoolID,
-		MachineClientID: people.MachineClientID, DeletionProtection: c.DeletionProtection, Tags: tags,
+		MachineClientID: people.MachineClientID, DeletionProtection: c.DeletionProtection, Traces: traces, Tags: tags,
 	})
 	if err != nil {
 		return err
 	}
 	if _, err := observability.New(ctx, "observability", &observability.Args{
-		Prefix: prefix, Region: c.Region, BridgeFunction: b.FunctionName, BridgeLogGroup: b.LogGroup, GatewayARN: g.ARN, RuntimeARN: r.ARN,
-		Model: c.Model, DailyTokens: c.DailyTokens, Email: c.AlarmEmail, RetentionDays: c.RetentionDays, GatewayLogs: c.GatewayLogs,
+		Prefix: prefix, Place: place, BridgeFunction: b.FunctionName, BridgeLogGroup: b.LogGroup, GatewayARN: g.ARN, RuntimeARN: r.ARN,
+		Model: c.Model, DailyTokens: c.DailyTokens, MonthlyBudgetUSD: c.MonthlyBudgetUSD, Email: c.AlarmEmail, RetentionDays: c.RetentionDays, GatewayLogs: c.GatewayLogs,
 	}, pulumi.DependsOn([]pulumi.Resource{b})); err != nil {
 		return err
 	}
 	if len(c.OrganizationalUnits) > 0 {
-		if err := targetrole.NewStackSet(ctx, "target-role", prefix+"-target-role", c.Region, c.OrganizationalUnits, &targetrole.Args{
+		if err := targetrole.NewStackSet(ctx, "target-role", prefix+"-target-role", c.Region, c.StackSetCaller, c.OrganizationalUnits, &targetrole.Args{
 			Name: c.TargetRole, Partition: place.Partition, OrganizationID: c.OrganizationID, ExternalID: c.ExternalID,
 			BridgeRoleARN: b.RoleARN, Denies: made.denies,
 		}); err != nil {

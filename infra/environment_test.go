@@ -31,11 +31,21 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 }
 
 func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
-	return resource.PropertyMap{"accountId": resource.NewStringProperty("111111111111"), "partition": resource.NewStringProperty("aws")}, nil
+	return resource.PropertyMap{"accountId": resource.NewStringProperty("111111111111"), "partition": resource.NewStringProperty("aws"),
+		"name": resource.NewStringProperty("us-east-1")}, nil
 }
 
 // register declares an environment with the values and returns what was registered.
 func register(t *testing.T, values map[string]string) []pulumi.MockResourceArgs {
+	t.Helper()
+	resources, err := declared(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resources
+}
+
+func declared(t *testing.T, values map[string]string) ([]pulumi.MockResourceArgs, error) {
 	t.Helper()
 	full := map[string]string{"accounts": twoAccounts, "access": `{"ops":["all"]}`}
 	for key, value := range values {
@@ -57,10 +67,7 @@ func register(t *testing.T, values map[string]string) []pulumi.MockResourceArgs 
 	err = pulumi.RunErr(func(ctx *pulumi.Context) error {
 		return declare(ctx, c, artifacts{bridgeZip: "testdata/bridge.zip", interceptorZip: "testdata/bridge.zip", agent: "agent", digest: "sha256:0", tools: tools, denies: denies})
 	}, pulumi.WithMocks("central-ops", "dev", rec))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rec.resources
+	return rec.resources, err
 }
 
 func types(resources []pulumi.MockResourceArgs) map[string]int {
@@ -73,7 +80,15 @@ func types(resources []pulumi.MockResourceArgs) map[string]int {
 
 func TestInventory(t *testing.T) {
 	t.Parallel()
-	resources := register(t, map[string]string{"stackSetOUs": `["ou-abcd-12345678"]`, "gatewayAuth": "workload", "provisionedConcurrency": "2", "tags": `{"team":"ops"}`})
+	resources := register(t, map[string]string{"stackSetOUs": `["ou-abcd-12345678"]`, "gatewayAuth": "workload", "provisionedConcurrency": "2", "tags": `{"team":"ops"}`,
+		"dailyTokens": "5", "alarmEmail": "ops@example.com", "monthlyBudgetUSD": "100", "traces": "true"})
+	triggers := map[string]any{}
+	for name, identity := range map[string][]any{
+		"gateway": {"central-ops-dev"}, "gateway-bridge": {"central-ops-dev", "bridge"}, "runtime": {"central_ops_dev"},
+		"runtime-endpoint": {"central_ops_dev", "live"}, "runtime-image": {"central-ops-dev-agent"}, "runtime-provider": {"central-ops-dev"},
+	} {
+		triggers[name] = append([]any{"111111111111", "us-east-1"}, identity...)
+	}
 	for _, r := range resources {
 		text, err := json.Marshal(r.Inputs.Mappable())
 		if err != nil {
@@ -101,6 +116,14 @@ func TestInventory(t *testing.T) {
 			if !r.Inputs["serverSideEncryption"].ObjectValue()["enabled"].BoolValue() {
 				t.Errorf("%s is not encrypted", r.Name)
 			}
+		case "aws:sns/topic:Topic":
+			if !strings.HasPrefix(r.Inputs["kmsMasterKeyId"].StringValue(), "arn:") {
+				t.Errorf("%s: CloudWatch cannot use the key that AWS manages", r.Name)
+			}
+		case "aws:kms/key:Key":
+			if !r.Inputs["enableKeyRotation"].BoolValue() {
+				t.Errorf("%s is never rotated", r.Name)
+			}
 		case "aws:ecr/repository:Repository":
 			if r.Inputs["imageTagMutability"].StringValue() != "IMMUTABLE" || !r.Inputs["imageScanningConfiguration"].ObjectValue()["scanOnPush"].BoolValue() {
 				t.Errorf("%s: tags can move, or nothing is scanned", r.Name)
@@ -111,12 +134,13 @@ func TestInventory(t *testing.T) {
 			}
 		case "command:local:Command":
 			for _, verb := range []resource.PropertyKey{"create", "update", "delete"} {
-				if line := r.Inputs[verb].StringValue(); !strings.HasPrefix(line, "GOWORK=off go run ./cmd/agentcorectl ") || strings.Contains(line, "{") {
+				if line := r.Inputs[verb].StringValue(); !strings.HasPrefix(line, "GOWORK=off go run ./cmd/agentcorectl ") || !strings.HasSuffix(line, " -account 111111111111") || strings.Contains(line, "{") {
 					t.Errorf("%s: %s = %q", r.Name, verb, line)
 				}
 			}
-			if r.Inputs.HasValue("triggers") {
-				t.Errorf("%s has triggers, which replace", r.Name)
+			// Triggers replace: names are in them, and no digest, version or id that changes under way.
+			if got, want := r.Inputs["triggers"].Mappable(), triggers[r.Name]; !cmp.Equal(got, want) {
+				t.Errorf("%s has triggers %v, want %v", r.Name, got, want)
 			}
 		}
 	}
@@ -125,7 +149,8 @@ func TestInventory(t *testing.T) {
 // TestParents follows every resource up to a component of the stack: what hangs nowhere is not deleted with its owner.
 func TestParents(t *testing.T) {
 	t.Parallel()
-	resources := register(t, map[string]string{"gatewayAuth": "workload", "provisionedConcurrency": "2", "dailyTokens": "5", "alarmEmail": "ops@example.com"})
+	resources := register(t, map[string]string{"gatewayAuth": "workload", "provisionedConcurrency": "2", "dailyTokens": "5", "alarmEmail": "ops@example.com",
+		"monthlyBudgetUSD": "100", "stackSetOUs": `["r-abcd"]`})
 	for _, r := range resources {
 		parent := r.RegisterRPC.GetParent()
 		kinds := strings.Split(parent, "::")
@@ -178,6 +203,7 @@ var taggable = map[string]bool{
 	"aws:cloudwatch/logGroup:LogGroup": true, "aws:cloudwatch/metricAlarm:MetricAlarm": true, "aws:cognito/userPool:UserPool": true,
 	"aws:dynamodb/table:Table": true, "aws:ecr/repository:Repository": true, "aws:iam/role:Role": true, "aws:lambda/function:Function": true,
 	"aws:sns/topic:Topic": true, "aws:ssm/parameter:Parameter": true, "aws:cloudformation/stackSet:StackSet": true,
+	"aws:kms/key:Key": true, "aws:budgets/budget:Budget": true,
 }
 
 // TestModes tells what a value of the configuration adds to the plain environment.
@@ -191,12 +217,14 @@ func TestModes(t *testing.T) {
 		"workload": {map[string]string{"gatewayAuth": "workload"}, map[string]int{
 			"aws:cognito/resourceServer:ResourceServer": 1, "aws:cognito/userPoolClient:UserPoolClient": 1, "command:local:Command": 1}},
 		"stack set": {map[string]string{"stackSetOUs": `["r-abcd"]`}, map[string]int{
-			"aws:cloudformation/stackSet:StackSet": 1, "aws:cloudformation/stackSetInstance:StackSetInstance": 1}},
+			"central-ops:targetrole:StackSet": 1, "aws:cloudformation/stackSet:StackSet": 1, "aws:cloudformation/stackSetInstance:StackSetInstance": 1}},
 		"no gateway logs": {map[string]string{"gatewayLogs": "false"}, map[string]int{
 			"aws:cloudwatch/logGroup:LogGroup": -1, "aws:cloudwatch/logDeliverySource:LogDeliverySource": -1,
 			"aws:cloudwatch/logDeliveryDestination:LogDeliveryDestination": -1, "aws:cloudwatch/logDelivery:LogDelivery": -1}},
 		"provisioned concurrency": {map[string]string{"provisionedConcurrency": "1"}, map[string]int{
 			"aws:lambda/provisionedConcurrencyConfig:ProvisionedConcurrencyConfig": 1}},
+		"budget": {map[string]string{"alarmEmail": "ops@example.com", "monthlyBudgetUSD": "100"}, map[string]int{
+			"aws:budgets/budget:Budget": 1, "aws:sns/topicSubscription:TopicSubscription": 1}},
 		"tokens and mail": {map[string]string{"dailyTokens": "5", "alarmEmail": "ops@example.com"}, map[string]int{
 			"aws:cloudwatch/metricAlarm:MetricAlarm": 1, "aws:sns/topicSubscription:TopicSubscription": 1}},
 	} {
@@ -210,6 +238,53 @@ func TestModes(t *testing.T) {
 			}
 			if diff := cmp.Diff(row.added, added); diff != "" {
 				t.Errorf("added mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestTraces follows the switch to both services: where the spans go, and the bridge's right to send them.
+func TestTraces(t *testing.T) {
+	t.Parallel()
+	const endpoint = `"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT":"https://xray.us-east-1.amazonaws.com/v1/traces"`
+	for _, on := range []string{"true", "false"} {
+		found := map[string]bool{}
+		for _, r := range register(t, map[string]string{"traces": on}) {
+			text, err := json.Marshal(r.Inputs.Mappable())
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain := strings.ReplaceAll(string(text), `\"`, `"`)
+			found[r.Name] = found[r.Name] || strings.Contains(plain, endpoint) || r.Name == "bridge-bridge" && strings.Contains(plain, "xray:PutTraceSegments")
+		}
+		if want := on == "true"; found["runtime"] != want || found["bridge-bridge"] != want {
+			t.Errorf("traces %s: agent %v, bridge %v", on, found["runtime"], found["bridge-bridge"])
+		}
+	}
+}
+
+// TestWrongPlace has the credentials, or the provider, lead to another account or Region than the configuration says.
+func TestWrongPlace(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		values map[string]string
+		want   string
+	}{
+		"account": {map[string]string{"allowedAccountId": "999999999999"},
+			`central-ops:allowedAccountId: must be the account of the credentials: got "999999999999", they are of 111111111111; try: AWS_PROFILE=<profile of 999999999999> pulumi up`},
+		"central account": {map[string]string{"accounts": `[{"id":"222222222222","name":"Central","role":"central"}]`},
+			`central-ops:accounts: the account with role central must be the one that is deployed to: got "222222222222", deploying to 111111111111`},
+		"Region": {map[string]string{"aws:region": "eu-west-1"},
+			`aws:region: must be the Region that the AWS provider uses: got "eu-west-1", it uses us-east-1; try: pulumi config set aws:region us-east-1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resources, err := declared(t, row.values)
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("error = %v, want %s", err, row.want)
+			}
+			if len(resources) != 0 {
+				t.Errorf("%d resources are declared all the same", len(resources))
 			}
 		})
 	}

@@ -40,6 +40,7 @@ type Args struct {
 	DeletionProtection     bool
 	Issuer                 pulumi.StringInput
 	ClientIDs              pulumi.StringInput // of people's tokens, by commas
+	Traces                 string             // OTLP endpoint of spans; "" for none
 }
 
 // Bridge is the component and its whole interface.
@@ -125,7 +126,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		LogGroupARN: bridgeLog, AccountsTable: a.Place.ARN("dynamodb", "table/"+a.Prefix+"-accounts"),
 		SessionTable:    a.Place.ARN("dynamodb", "table/"+a.Prefix+"-sessions"),
 		PolicyParameter: a.Place.ARN("ssm", "parameter/"+a.Prefix+"/access-policy"),
-		TargetRole:      a.TargetRole, OrganizationID: a.OrganizationID, Accounts: ids,
+		TargetRole:      a.TargetRole, OrganizationID: a.OrganizationID, Accounts: ids, Traces: a.Traces != "",
 	})
 	function := func(suffix, zip string, rights policy.Document, seconds int, env pulumi.StringMap, log *cloudwatch.LogGroup) (pulumi.StringOutput, pulumi.StringOutput, error) {
 		full, none := a.Prefix+"-"+suffix, pulumi.StringOutput{}
@@ -167,6 +168,9 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	}
 	if a.ExternalID != "" {
 		env["EXTERNAL_ID"] = pulumi.String(a.ExternalID)
+	}
+	if a.Traces != "" {
+		env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"], env["OTEL_SERVICE_NAME"] = pulumi.String(a.Traces), pulumi.String(c.FunctionName)
 	}
 	if c.FunctionARN, c.RoleARN, err = function("bridge", a.BridgeZip, bridgeRights, 30, env, bridgeGroup); err != nil {
 		return nil, err

@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/central-ops/central-ops/infra/policy"
 	"github.com/central-ops/central-ops/infra/targetrole"
@@ -36,14 +39,16 @@ type settings struct {
 
 func main() { pulumi.Run(program) }
 
-// parse reads the configuration; get returns the text of central-ops-member:<key>, "" for what is not set. The error holds
-// every fault, each with path, rule and value.
-func parse(get func(key string) string) (settings, error) {
+// parse reads the configuration; get returns the text of central-ops-member:<key>, "" for what is not set; keys are those
+// that are set. The error holds every fault, each with path, rule and value.
+func parse(get func(key string) string, keys []string) (settings, error) {
 	var faults []error
 	fault := func(key, rule string) {
 		faults = append(faults, fmt.Errorf("central-ops-member:%s: %s: got %q", key, rule, get(key)))
 	}
+	var known []string
 	read := func(key string, pattern *regexp.Regexp, rule string) string {
+		known = append(known, key)
 		v := get(key)
 		if v != "" && !pattern.MatchString(v) {
 			fault(key, rule)
@@ -64,14 +69,42 @@ func parse(get func(key string) string) (settings, error) {
 	case s.bridgeRoleARN != "" && s.environmentStack != "":
 		fault("environmentStack", "cannot be set together with central-ops-member:bridgeRoleArn")
 	}
+	slices.Sort(known)
+	for _, key := range keys {
+		if !slices.Contains(known, key) { // a slip would leave a default in place without a word
+			faults = append(faults, fmt.Errorf("central-ops-member:%s: is no key; known: %s", key, strings.Join(known, ", ")))
+		}
+	}
 	if s.targetRole == "" {
 		s.targetRole = "CentralOpsTargetRole"
 	}
 	return s, errors.Join(faults...)
 }
 
+// keysOf is the keys of this project that the stack's configuration sets, in order. The SDK reads them by name only; it has
+// them from the variable that is read here.
+func keysOf() ([]string, error) {
+	all := map[string]string{}
+	if text := os.Getenv(pulumi.EnvConfig); text != "" {
+		if err := json.Unmarshal([]byte(text), &all); err != nil {
+			return nil, fmt.Errorf("read %s: %w", pulumi.EnvConfig, err)
+		}
+	}
+	var keys []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if key, ok := strings.CutPrefix(name, "central-ops-member:"); ok {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
 func program(ctx *pulumi.Context) error {
-	s, err := parse(config.New(ctx, "central-ops-member").Get)
+	keys, err := keysOf()
+	if err != nil {
+		return err
+	}
+	s, err := parse(config.New(ctx, "central-ops-member").Get, keys)
 	if err != nil {
 		return fmt.Errorf("configuration of stack %s:\n%w", ctx.Stack(), err)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,8 @@ func TestParse(t *testing.T) {
 	}{
 		"role":  {map[string]string{"bridgeRoleArn": bridge, "targetRole": "Reader", "organizationId": "o-a1b2c3d4e5", "externalId": "x1", "allowedAccountId": "222222222222"}, nil},
 		"stack": {map[string]string{"environmentStack": "acme/central-ops/dev"}, nil},
+		"unknown key": {map[string]string{"bridgeRoleArn": bridge, "externalID": "x1"}, []string{
+			`central-ops-member:externalID: is no key; known: allowedAccountId, bridgeRoleArn, environmentStack, externalId, organizationId, targetRole`}},
 		"nothing": {nil, []string{
 			`central-ops-member:bridgeRoleArn: is required, or central-ops-member:environmentStack; try: pulumi -C ../.. stack output bridgeRoleArn: got ""`}},
 		"both": {map[string]string{"bridgeRoleArn": bridge, "environmentStack": "acme/central-ops/dev"}, []string{
@@ -36,7 +40,7 @@ func TestParse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := parse(func(key string) string { return row.values[key] })
+			_, err := parse(func(key string) string { return row.values[key] }, slices.Sorted(maps.Keys(row.values)))
 			var got []string
 			if err != nil {
 				got = strings.Split(err.Error(), "\n")

@@ -5,20 +5,26 @@ package observability
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 
+	"github.com/central-ops/central-ops/infra/policy"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/budgets"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/kms"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/sns"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
 // Args of Observability.
 type Args struct {
-	Prefix, Region                 string
+	Prefix                         string
+	Place                          policy.Place
 	BridgeFunction, BridgeLogGroup string
 	GatewayARN                     pulumi.StringInput
 	RuntimeARN                     pulumi.StringInput
 	Model                          string
 	DailyTokens                    int    // alarm above so many tokens a day; 0 for none
+	MonthlyBudgetUSD               int    // tell Email when the account's month costs more; 0 for never
 	Email                          string // "" for nobody
 	RetentionDays                  int
 	GatewayLogs                    bool
@@ -29,7 +35,7 @@ type Observability struct {
 	pulumi.ResourceState
 }
 
-// metric is one row of the dashboard, with its alarm.
+// metric is a metric with an alarm of its own.
 type metric struct {
 	name, namespace, metric, statistic, description string
 	dimensions                                      pulumi.StringMap
@@ -44,7 +50,14 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		return nil, err
 	}
 	parent := pulumi.Parent(c)
-	topic, err := sns.NewTopic(ctx, name, &sns.TopicArgs{Name: pulumi.String(a.Prefix + "-alarms"), KmsMasterKeyId: pulumi.String("alias/aws/sns")}, parent)
+	key, err := kms.NewKey(ctx, name, &kms.KeyArgs{
+		Description: pulumi.String(a.Prefix + " alarms"), Policy: pulumi.String(policy.AlarmKey(a.Place, a.Prefix).JSON()),
+		EnableKeyRotation: pulumi.Bool(true), DeletionWindowInDays: pulumi.Int(7),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
+	topic, err := sns.NewTopic(ctx, name, &sns.TopicArgs{Name: pulumi.String(a.Prefix + "-alarms"), KmsMasterKeyId: key.Arn}, parent)
 	if err != nil {
 		return nil, err
 	}
@@ -73,16 +86,11 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	}
 	function := pulumi.StringMap{"FunctionName": pulumi.String(a.BridgeFunction)}
 	runtime := pulumi.StringMap{"Resource": a.RuntimeARN}
-	model := pulumi.StringMap{"ModelId": pulumi.String(a.Model)}
 	metrics := []metric{
 		{"bridge-errors", "AWS/Lambda", "Errors", "Sum", "the bridge failed: read its log", function, 1, 300},
 		{"bridge-throttles", "AWS/Lambda", "Throttles", "Sum", "the bridge was throttled: raise the account's Lambda concurrency", function, 1, 300},
 		{"bridge-latency", "AWS/Lambda", "Duration", "p95", "queries take more than 25 s of the 28 s they have", function, 25000, 900},
-		{"denied-targets", space, "DeniedTargets", "Sum", "many targets were denied: check central-ops:access and the target roles' trust", nil, 100, 3600},
 		{"runtime-errors", "AWS/Bedrock-AgentCore", "SystemErrors", "Sum", "the Runtime failed: read the agent's log", runtime, 1, 300},
-	}
-	if a.DailyTokens > 0 {
-		metrics = append(metrics, metric{"model-tokens", "AWS/Bedrock", "InputTokenCount", "Sum", "more model tokens in a day than central-ops:dailyTokens", model, float64(a.DailyTokens), 86400})
 	}
 	for _, m := range metrics {
 		args := &cloudwatch.MetricAlarmArgs{
@@ -101,25 +109,17 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 			return nil, err
 		}
 	}
-	body := pulumi.All(a.RuntimeARN).ApplyT(func(arns []any) (string, error) {
-		var widgets []any
-		for i, m := range metrics {
-			row := []any{m.namespace, m.metric}
-			switch m.namespace {
-			case "AWS/Lambda":
-				row = append(row, "FunctionName", a.BridgeFunction)
-			case "AWS/Bedrock-AgentCore":
-				row = append(row, "Resource", arns[0])
-			case "AWS/Bedrock":
-				row = append(row, "ModelId", a.Model)
-			}
-			widgets = append(widgets, map[string]any{"type": "metric", "x": i % 2 * 12, "y": i / 2 * 6, "width": 12, "height": 6, "properties": map[string]any{
-				"title": m.name, "region": a.Region, "stat": m.statistic, "period": 300, "metrics": []any{row},
-			}})
+	if a.DailyTokens > 0 {
+		if err := alarmOnTokens(ctx, name, a, topic, parent); err != nil {
+			return nil, err
 		}
-		text, err := json.Marshal(map[string]any{"widgets": widgets})
-		return string(text), err
-	}).(pulumi.StringOutput)
+	}
+	if a.MonthlyBudgetUSD > 0 {
+		if err := budget(ctx, name, a, parent); err != nil {
+			return nil, err
+		}
+	}
+	body := a.RuntimeARN.ToStringOutput().ApplyT(func(arn string) (string, error) { return dashboard(a, space, arn) }).(pulumi.StringOutput)
 	if _, err := cloudwatch.NewDashboard(ctx, name, &cloudwatch.DashboardArgs{DashboardName: pulumi.String(a.Prefix), DashboardBody: body}, parent); err != nil {
 		return nil, err
 	}
@@ -157,6 +157,72 @@ func alarmOnDeniedShare(ctx *pulumi.Context, name, prefix, space string, topic *
 		AlarmActions: pulumi.Array{topic.Arn}, OkActions: pulumi.Array{topic.Arn},
 	}, parent)
 	return err
+}
+
+// alarmOnTokens adds up what the model read and wrote in a day, which is what it costs. The model's metrics are of the
+// account and Region: environments that share those and the model share the number, too.
+func alarmOnTokens(ctx *pulumi.Context, name string, a *Args, topic *sns.Topic, parent pulumi.ResourceOption) error {
+	day := func(id, metric string) *cloudwatch.MetricAlarmMetricQueryArgs {
+		return &cloudwatch.MetricAlarmMetricQueryArgs{Id: pulumi.String(id), Metric: &cloudwatch.MetricAlarmMetricQueryMetricArgs{
+			Namespace: pulumi.String("AWS/Bedrock"), MetricName: pulumi.String(metric), Stat: pulumi.String("Sum"), Period: pulumi.Int(86400),
+			Dimensions: pulumi.StringMap{"ModelId": pulumi.String(a.Model)},
+		}}
+	}
+	_, err := cloudwatch.NewMetricAlarm(ctx, name+"-model-tokens", &cloudwatch.MetricAlarmArgs{
+		Name:             pulumi.String(a.Prefix + "-model-tokens"),
+		AlarmDescription: pulumi.String("more model tokens in a day than central-ops:dailyTokens"),
+		MetricQueries: cloudwatch.MetricAlarmMetricQueryArray{
+			day("input", "InputTokenCount"), day("output", "OutputTokenCount"),
+			&cloudwatch.MetricAlarmMetricQueryArgs{Id: pulumi.String("tokens"), Label: pulumi.String("model tokens"), ReturnData: pulumi.Bool(true),
+				Expression: pulumi.String("FILL(input, 0) + FILL(output, 0)")},
+		},
+		ComparisonOperator: pulumi.String("GreaterThanOrEqualToThreshold"), Threshold: pulumi.Float64(float64(a.DailyTokens)),
+		EvaluationPeriods: pulumi.Int(1), TreatMissingData: pulumi.String("notBreaching"),
+		AlarmActions: pulumi.Array{topic.Arn}, OkActions: pulumi.Array{topic.Arn},
+	}, parent)
+	return err
+}
+
+// budget is of the whole account: what a model costs carries no tag by which an environment could be told.
+func budget(ctx *pulumi.Context, name string, a *Args, parent pulumi.ResourceOption) error {
+	tell := func(kind string) *budgets.BudgetNotificationArgs {
+		return &budgets.BudgetNotificationArgs{
+			NotificationType: pulumi.String(kind), ComparisonOperator: pulumi.String("GREATER_THAN"), Threshold: pulumi.Float64(100),
+			ThresholdType: pulumi.String("PERCENTAGE"), SubscriberEmailAddresses: pulumi.ToStringArray([]string{a.Email}),
+		}
+	}
+	_, err := budgets.NewBudget(ctx, name, &budgets.BudgetArgs{
+		Name: pulumi.String(a.Prefix), BudgetType: pulumi.String("COST"), TimeUnit: pulumi.String("MONTHLY"),
+		LimitAmount: pulumi.String(strconv.Itoa(a.MonthlyBudgetUSD)), LimitUnit: pulumi.String("USD"),
+		Notifications: budgets.BudgetNotificationArray{tell("ACTUAL"), tell("FORECASTED")},
+	}, parent)
+	return err
+}
+
+// dashboard is the body of the dashboard: a widget for each question of an operator, two in a row.
+func dashboard(a *Args, space, runtimeARN string) (string, error) {
+	type row = []any
+	lambda := func(metric string) row { return row{"AWS/Lambda", metric, "FunctionName", a.BridgeFunction} }
+	agent := func(metric string) row { return row{"AWS/Bedrock-AgentCore", metric, "Resource", runtimeARN} }
+	model := func(metric string) row { return row{"AWS/Bedrock", metric, "ModelId", a.Model} }
+	var widgets []any
+	for i, w := range []struct {
+		title, statistic string
+		rows             []row
+	}{
+		{"bridge: calls, errors, throttles", "Sum", []row{lambda("Invocations"), lambda("Errors"), lambda("Throttles")}},
+		{"bridge: latency (p95, ms)", "p95", []row{lambda("Duration")}},
+		{"targets: asked, denied", "Sum", []row{{space, "Targets"}, {space, "DeniedTargets"}}},
+		{"agent: invocations, errors", "Sum", []row{agent("Invocations"), agent("SystemErrors"), agent("UserErrors"), agent("Throttles")}},
+		{"agent: latency (p95, ms)", "p95", []row{agent("Latency")}},
+		{"model: tokens read, written", "Sum", []row{model("InputTokenCount"), model("OutputTokenCount")}},
+	} {
+		widgets = append(widgets, map[string]any{"type": "metric", "x": i % 2 * 12, "y": i / 2 * 6, "width": 12, "height": 6, "properties": map[string]any{
+			"title": w.title, "region": a.Place.Region, "stat": w.statistic, "period": 300, "metrics": w.rows,
+		}})
+	}
+	text, err := json.Marshal(map[string]any{"widgets": widgets})
+	return string(text), err
 }
 
 // deliver has the Gateway's application logs written to a group of ours. They hold request and response bodies, so the

@@ -45,6 +45,7 @@ type BridgeArgs struct {
 	TargetRole      string   // name of the target role
 	OrganizationID  string   // "" limits the bridge to Accounts
 	Accounts        []string // ids of the accounts in the configuration
+	Traces          bool     // send spans to X-Ray
 }
 
 // Bridge is the permission policy of the bridge's role.
@@ -59,12 +60,32 @@ func Bridge(at Place, a BridgeArgs) Document {
 			roles = append(roles, at.RoleARN(id, a.TargetRole))
 		}
 	}
-	return New(
+	statements := []Statement{
 		allow("AssumeTargetRoles", []string{"sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"}, roles, condition),
-		allow("ReadAccounts", []string{"dynamodb:GetItem", "dynamodb:Query", "dynamodb:Scan"}, []string{a.AccountsTable}, nil),
-		allow("ShareSessions", []string{"dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"}, []string{a.SessionTable}, nil),
+		allow("ReadAccounts", []string{"dynamodb:Scan"}, []string{a.AccountsTable}, nil),
+		allow("ShareSessions", []string{"dynamodb:GetItem", "dynamodb:PutItem"}, []string{a.SessionTable}, nil),
 		allow("ReadAccessPolicy", []string{"ssm:GetParameter"}, []string{a.PolicyParameter}, nil),
 		writeLogs(a.LogGroupARN),
+	}
+	if a.Traces {
+		statements = append(statements, allow("Trace", []string{"xray:PutTraceSegments"}, []string{"*"}, nil)) // has no resource to name
+	}
+	return New(statements...)
+}
+
+// AlarmKey is the policy of the key that the alarms' topic is encrypted with. The account administers it by its own IAM
+// policies; CloudWatch uses it for the environment's alarms. With the key that AWS manages for SNS no alarm is delivered:
+// its policy does not know CloudWatch and cannot be changed.
+// https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+// https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+func AlarmKey(at Place, prefix string) Document {
+	self := []string{"*"} // in the policy of a key: this key
+	return New(
+		Statement{Sid: "AccountAdministers", Effect: "Allow", Principal: &Principal{AWS: []string{"arn:" + at.Partition + ":iam::" + at.Account + ":root"}},
+			Action: []string{"kms:*"}, Resource: self},
+		Statement{Sid: "AlarmsOfTheEnvironment", Effect: "Allow", Principal: &Principal{Service: []string{"cloudwatch.amazonaws.com"}},
+			Action: []string{"kms:Decrypt", "kms:GenerateDataKey*"}, Resource: self,
+			Condition: Condition{"StringEquals": {"aws:SourceAccount": {at.Account}}, "ArnLike": {"aws:SourceArn": {at.ARN("cloudwatch", "alarm:"+prefix+"-*")}}}},
 	)
 }
 

@@ -43,17 +43,19 @@ func documents(t *testing.T) map[string]policy.Document {
 		LogGroupARN:     "arn:aws:logs:us-east-1:111111111111:log-group:/aws/lambda/central-ops-dev-bridge",
 		AccountsTable:   "arn:aws:dynamodb:us-east-1:111111111111:table/central-ops-dev-accounts",
 		SessionTable:    "arn:aws:dynamodb:us-east-1:111111111111:table/central-ops-dev-sessions",
-		PolicyParameter: "arn:aws:ssm:us-east-1:111111111111:parameter/central-ops/dev/access-policy",
+		PolicyParameter: "arn:aws:ssm:us-east-1:111111111111:parameter/central-ops-dev/access-policy",
 		TargetRole:      "CentralOpsTargetRole", OrganizationID: "o-exampleorg", Accounts: []string{"222222222222", "333333333333"},
 	}
-	listed := bridge
-	listed.OrganizationID = ""
+	listed, traced := bridge, bridge
+	listed.OrganizationID, traced.Traces = "", true
 	all := map[string]policy.Document{
 		"lambda-trust":  policy.LambdaTrust(),
 		"gateway-trust": policy.GatewayTrust(place, "central-ops-dev"),
 		"runtime-trust": policy.RuntimeTrust(place),
 		"bridge":        policy.Bridge(place, bridge),
 		"bridge-listed": policy.Bridge(place, listed),
+		"bridge-traced": policy.Bridge(place, traced),
+		"alarm-key":     policy.AlarmKey(place, "central-ops-dev"),
 		"interceptor":   policy.Interceptor("arn:aws:logs:us-east-1:111111111111:log-group:/aws/lambda/central-ops-dev-interceptor"),
 		"gateway": policy.Gateway("arn:aws:lambda:us-east-1:111111111111:function:central-ops-dev-bridge:live",
 			"arn:aws:lambda:us-east-1:111111111111:function:central-ops-dev-interceptor:live"),
@@ -104,8 +106,11 @@ func TestWildcards(t *testing.T) {
 	reasons := map[string]string{
 		"RegistryToken": "ecr:GetAuthorizationToken has no resource",
 		"Trace":         "the X-Ray writes have no resource",
-		"Measure":       "PutMetricData has no resource; the namespace is fixed by condition",
-		"Read":          "the target role reads whatever is there; actions, not resources, limit it",
+		// In the policy of a key the resource is the key.
+		"AccountAdministers":     "KMS advises it: without it a key can become nobody's",
+		"AlarmsOfTheEnvironment": "the key itself",
+		"Measure":                "PutMetricData has no resource; the namespace is fixed by condition",
+		"Read":                   "the target role reads whatever is there; actions, not resources, limit it",
 	}
 	for name, document := range documents(t) {
 		for _, s := range document.Statement {

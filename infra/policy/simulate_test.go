@@ -70,12 +70,15 @@ func requests() []request {
 		{"listed: another account", "bridge-listed", "sts:AssumeRole", "arn:aws:iam::444444444444:role/CentralOpsTargetRole", assume, "target-trust", false},
 
 		{"bridge reads accounts", "bridge", "dynamodb:Scan", table + "central-ops-dev-accounts", nil, "", true},
+		{"bridge sends no spans when traces are off", "bridge", "xray:PutTraceSegments", "*", nil, "", false},
+		{"bridge sends spans when they are on", "bridge-traced", "xray:PutTraceSegments", "*", nil, "", true},
 		{"bridge does not write accounts", "bridge", "dynamodb:PutItem", table + "central-ops-dev-accounts", nil, "", false},
 		{"bridge shares sessions", "bridge", "dynamodb:PutItem", table + "central-ops-dev-sessions", nil, "", true},
+		{"bridge deletes no session: they expire", "bridge", "dynamodb:DeleteItem", table + "central-ops-dev-sessions", nil, "", false},
 		{"bridge does not list sessions", "bridge", "dynamodb:Scan", table + "central-ops-dev-sessions", nil, "", false},
 		{"bridge reads no other table", "bridge", "dynamodb:GetItem", table + "customers", nil, "", false},
-		{"bridge reads its policy", "bridge", "ssm:GetParameter", "arn:aws:ssm:us-east-1:111111111111:parameter/central-ops/dev/access-policy", nil, "", true},
-		{"bridge does not write its policy", "bridge", "ssm:PutParameter", "arn:aws:ssm:us-east-1:111111111111:parameter/central-ops/dev/access-policy", nil, "", false},
+		{"bridge reads its policy", "bridge", "ssm:GetParameter", "arn:aws:ssm:us-east-1:111111111111:parameter/central-ops-dev/access-policy", nil, "", true},
+		{"bridge does not write its policy", "bridge", "ssm:PutParameter", "arn:aws:ssm:us-east-1:111111111111:parameter/central-ops-dev/access-policy", nil, "", false},
 		{"bridge reads no secret", "bridge", "secretsmanager:GetSecretValue", "arn:aws:secretsmanager:us-east-1:111111111111:secret:x-abcdef", nil, "", false},
 		{"bridge writes its log", "bridge", "logs:PutLogEvents", "arn:aws:logs:us-east-1:111111111111:log-group:/aws/lambda/central-ops-dev-bridge:log-stream:a", nil, "", true},
 		{"bridge writes no other log", "bridge", "logs:PutLogEvents", "arn:aws:logs:us-east-1:111111111111:log-group:/aws/lambda/other:log-stream:a", nil, "", false},
@@ -132,6 +135,8 @@ func requests() []request {
 func serviceRequests() []request {
 	const role, core, function = "arn:aws:iam::111111111111:role/central-ops-dev-", "bedrock-agentcore.amazonaws.com", "lambda.amazonaws.com"
 	const arn = "arn:aws:bedrock-agentcore:us-east-1:111111111111:"
+	const key, alarms = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555", "cloudwatch.amazonaws.com"
+	alarm := keys{"aws:SourceAccount": "111111111111", "aws:SourceArn": "arn:aws:cloudwatch:us-east-1:111111111111:alarm:central-ops-dev-bridge-errors"}
 	gateway := keys{"aws:SourceAccount": "111111111111", "aws:SourceArn": arn + "gateway/central-ops-dev-abcdefghij"}
 	runtime := keys{"aws:SourceAccount": "111111111111", "aws:SourceArn": arn + "runtime/central_ops_dev-abcdefghij"}
 	return []request{
@@ -148,6 +153,11 @@ func serviceRequests() []request {
 		{"Lambda as the runtime", function, "sts:AssumeRole", role + "runtime", runtime, "runtime-trust", false},
 		{"Lambda as the bridge", function, "sts:AssumeRole", role + "bridge", nil, "lambda-trust", true},
 		{"AgentCore as the bridge", core, "sts:AssumeRole", role + "bridge", gateway, "lambda-trust", false},
+		{"CloudWatch encrypts an alarm", alarms, "kms:GenerateDataKey", key, alarm, "alarm-key", true},
+		{"CloudWatch for another alarm", alarms, "kms:GenerateDataKey", key, with(alarm, "aws:SourceArn", "arn:aws:cloudwatch:us-east-1:111111111111:alarm:other"), "alarm-key", false},
+		{"CloudWatch for another account's alarm", alarms, "kms:GenerateDataKey", key, with(alarm, "aws:SourceAccount", "999999999999"), "alarm-key", false},
+		{"CloudWatch does not delete the key", alarms, "kms:ScheduleKeyDeletion", key, alarm, "alarm-key", false},
+		{"S3 uses the key", "s3.amazonaws.com", "kms:Decrypt", key, alarm, "alarm-key", false},
 		{"EC2 as the bridge", "ec2.amazonaws.com", "sts:AssumeRole", role + "bridge", nil, "lambda-trust", false},
 	}
 }
@@ -155,7 +165,8 @@ func serviceRequests() []request {
 // deployerRequests are about docs/deployer-policy.json.
 func deployerRequests() []request {
 	const role = "arn:aws:iam::111111111111:role/"
-	pass := keys{"iam:PassedToService": "lambda.amazonaws.com"}
+	const key, pool = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555", "arn:aws:cognito-idp:us-east-1:111111111111:userpool/us-east-1_abcdefghi"
+	pass, own := keys{"iam:PassedToService": "lambda.amazonaws.com"}, keys{"aws:ResourceTag/central-ops:environment": "dev"}
 	return []request{
 		{"deployer hands a role to Lambda", "deployer", "iam:PassRole", role + "central-ops-dev-bridge", pass, "", true},
 		{"deployer hands no role to EC2", "deployer", "iam:PassRole", role + "central-ops-dev-bridge", keys{"iam:PassedToService": "ec2.amazonaws.com"}, "", false},
@@ -163,6 +174,17 @@ func deployerRequests() []request {
 		{"deployer makes its roles", "deployer", "iam:CreateRole", role + "central-ops-dev-bridge", nil, "", true},
 		{"deployer makes no other role", "deployer", "iam:CreateRole", role + "Admin", nil, "", false},
 		{"deployer attaches no managed policy", "deployer", "iam:AttachRolePolicy", role + "central-ops-dev-bridge", nil, "", false},
+		{"deployer makes a tagged key", "deployer", "kms:CreateKey", "*", keys{"aws:RequestTag/central-ops:environment": "dev"}, "", true},
+		{"deployer makes no other key", "deployer", "kms:CreateKey", "*", nil, "", false},
+		{"deployer retires its key", "deployer", "kms:ScheduleKeyDeletion", key, own, "alarm-key", true},
+		{"deployer retires no other key", "deployer", "kms:ScheduleKeyDeletion", key, nil, "alarm-key", false},
+		{"deployer decrypts nothing", "deployer", "kms:Decrypt", key, own, "alarm-key", false},
+		{"deployer changes its pool", "deployer", "cognito-idp:UpdateUserPool", pool, own, "", true},
+		{"deployer changes no other pool", "deployer", "cognito-idp:DeleteUserPool", pool, nil, "", false},
+		{"deployer makes the budget", "deployer", "budgets:ModifyBudget", "arn:aws:budgets::111111111111:budget/central-ops-prod", nil, "", true},
+		{"deployer changes no other budget", "deployer", "budgets:ModifyBudget", "arn:aws:budgets::111111111111:budget/company", nil, "", false},
+		{"deployer changes the stack set", "deployer", "cloudformation:UpdateStackSet", "arn:aws:cloudformation:us-east-1:111111111111:stackset/central-ops-dev-target-role:11111111-2222-3333-4444-555555555555", nil, "", true},
+		{"deployer deletes no other stack set", "deployer", "cloudformation:DeleteStackSet", "arn:aws:cloudformation:us-east-1:111111111111:stackset/baseline:11111111-2222-3333-4444-555555555555", nil, "", false},
 		{"deployer makes no user", "deployer", "iam:CreateUser", "arn:aws:iam::111111111111:user/x", nil, "", false},
 		{"deployer assumes no target role", "deployer", "sts:AssumeRole", targetARN, nil, "", false},
 		{"deployer makes the table", "deployer", "dynamodb:CreateTable", "arn:aws:dynamodb:us-east-1:111111111111:table/central-ops-dev-accounts", nil, "", true},
@@ -186,7 +208,7 @@ func TestSimulate(t *testing.T) {
 	all, role := documents(t), target(t)
 	type policyOf map[string]any
 	identities := map[string][]policyOf{}
-	for _, name := range []string{"bridge", "bridge-listed", "interceptor", "gateway", "runtime", "runtime-workload"} {
+	for _, name := range []string{"bridge", "bridge-listed", "bridge-traced", "interceptor", "gateway", "runtime", "runtime-workload"} {
 		identities[name] = []policyOf{{"name": name, "policy": all[name]}}
 	}
 	for _, document := range append([]policy.Document{role.Inline["read"], role.Inline["deny"]}, role.Denies...) {
@@ -197,7 +219,7 @@ func TestSimulate(t *testing.T) {
 		t.Fatal(err)
 	}
 	identities["deployer"] = []policyOf{{"name": "deployer", "policy": json.RawMessage(deployer)}}
-	principals := keys{"target": "arn:aws:sts::222222222222:assumed-role/CentralOpsTargetRole/central-ops-dev", "bridge": bridgeARN, "bridge-listed": bridgeARN}
+	principals := keys{"target": "arn:aws:sts::222222222222:assumed-role/CentralOpsTargetRole/central-ops-dev", "bridge": bridgeARN, "bridge-listed": bridgeARN, "bridge-traced": bridgeARN}
 	var simulations []any
 	for _, row := range requests() {
 		principal := principals[row.principal]

@@ -21,6 +21,7 @@ type Args struct {
 	Issuer, DiscoveryURL, ClientID, PoolID pulumi.StringInput
 	MachineClientID                        pulumi.StringInput
 	DeletionProtection                     bool
+	Traces                                 string // OTLP endpoint of spans; "" for none
 	Tags                                   map[string]string
 }
 
@@ -52,7 +53,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		`{"rules":[{"rulePriority":1,"description":"keep the last 20 images","selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":20},"action":{"type":"expire"}}]}`)}, parent); err != nil {
 		return nil, err
 	}
-	image, err := command.New(ctx, name+"-image", &command.Args{Kind: "image", Region: a.Place.Region, Spec: pulumi.Map{
+	image, err := command.New(ctx, name+"-image", &command.Args{Kind: "image", Place: a.Place, Identity: []string{a.Prefix + "-agent"}, Spec: pulumi.Map{
 		"repository": repository.RepositoryUrl, "binary": pulumi.String(a.Binary), "digest": pulumi.String(a.Digest),
 	}}, parent)
 	if err != nil {
@@ -67,11 +68,14 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	if a.GuardrailID != "" {
 		env["GUARDRAIL_ID"], env["GUARDRAIL_VERSION"] = pulumi.String(a.GuardrailID), pulumi.String(a.GuardrailVersion)
 	}
+	if a.Traces != "" {
+		env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"], env["OTEL_SERVICE_NAME"] = pulumi.String(a.Traces), pulumi.String(a.Prefix+"-agent")
+	}
 	var before []pulumi.Resource
 	if a.GatewayAuth == "workload" {
 		provider = a.Prefix
 		env["OAUTH_PROVIDER_NAME"], env["OAUTH_SCOPES"] = pulumi.String(provider), pulumi.String(a.Scope)
-		p, err := command.New(ctx, name+"-provider", &command.Args{Kind: "provider", Region: a.Place.Region, Spec: pulumi.Map{
+		p, err := command.New(ctx, name+"-provider", &command.Args{Kind: "provider", Place: a.Place, Identity: []string{provider}, Spec: pulumi.Map{
 			"name": pulumi.String(provider), "userPoolId": a.PoolID, "clientId": a.MachineClientID, "discoveryUrl": a.DiscoveryURL, "tags": pulumi.ToStringMap(a.Tags),
 		}}, parent)
 		if err != nil {
@@ -89,7 +93,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	if err != nil {
 		return nil, err
 	}
-	r, err := command.New(ctx, name, &command.Args{Kind: "runtime", Region: a.Place.Region, Spec: pulumi.Map{
+	r, err := command.New(ctx, name, &command.Args{Kind: "runtime", Place: a.Place, Identity: []string{a.Name}, Spec: pulumi.Map{
 		"name": pulumi.String(a.Name), "description": pulumi.String("Central Ops agent"), "roleArn": role.Arn, "imageUri": c.ImageURI, "environment": env,
 		"authorizer":     pulumi.Map{"discoveryUrl": a.DiscoveryURL, "allowedClients": pulumi.StringArray{a.ClientID}},
 		"requestHeaders": pulumi.ToStringArray([]string{"Authorization"}), "idleTimeoutSeconds": pulumi.Int(900), "maxLifetimeSeconds": pulumi.Int(28800),
@@ -99,7 +103,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		return nil, err
 	}
 	c.ARN, c.ID, c.Version = r.Field("arn"), r.Field("id"), r.Field("version")
-	e, err := command.New(ctx, name+"-endpoint", &command.Args{Kind: "endpoint", Region: a.Place.Region, Spec: pulumi.Map{
+	e, err := command.New(ctx, name+"-endpoint", &command.Args{Kind: "endpoint", Place: a.Place, Identity: []string{a.Name, Endpoint}, Spec: pulumi.Map{
 		"runtimeId": c.ID, "name": pulumi.String(Endpoint), "version": c.Version, "description": pulumi.String("what people call"),
 		"tags": pulumi.ToStringMap(a.Tags),
 	}}, parent)

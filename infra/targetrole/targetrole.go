@@ -80,21 +80,35 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"arn": c.ARN})
 }
 
+// StackSet is the component of a service-managed StackSet.
+type StackSet struct {
+	pulumi.ResourceState
+}
+
 // NewStackSet declares a service-managed StackSet of the role: accounts that join a unit get it, those that leave lose it.
-// It never reaches the organization's management account. IAM is global, so one Region is enough.
+// It never reaches the organization's management account. IAM is global, so one Region is enough. caller is SELF for the
+// management account, DELEGATED_ADMIN for another that may manage the organization's StackSets.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/stacksets-orgs-associate-stackset-with-org.html
-func NewStackSet(ctx *pulumi.Context, name, fullName, region string, organizationalUnits []string, a *Args, opts ...pulumi.ResourceOption) error {
+func NewStackSet(ctx *pulumi.Context, name, fullName, region, caller string, organizationalUnits []string, a *Args, opts ...pulumi.ResourceOption) error {
+	c := &StackSet{}
+	if err := ctx.RegisterComponentResource("central-ops:targetrole:StackSet", name, c, opts...); err != nil {
+		return err
+	}
+	parent := pulumi.Parent(c)
 	set, err := cloudformation.NewStackSet(ctx, name, &cloudformation.StackSetArgs{
-		Name: pulumi.String(fullName), PermissionModel: pulumi.String("SERVICE_MANAGED"), Capabilities: pulumi.ToStringArray([]string{"CAPABILITY_NAMED_IAM"}),
+		Name: pulumi.String(fullName), PermissionModel: pulumi.String("SERVICE_MANAGED"), CallAs: pulumi.String(caller),
+		Capabilities:   pulumi.ToStringArray([]string{"CAPABILITY_NAMED_IAM"}),
 		AutoDeployment: &cloudformation.StackSetAutoDeploymentArgs{Enabled: pulumi.Bool(true), RetainStacksOnAccountRemoval: pulumi.Bool(false)},
 		TemplateBody:   a.BridgeRoleARN.ToStringOutput().ApplyT(func(bridge string) string { return policy.Template(a.Name, a.target(bridge)) }).(pulumi.StringOutput),
-	}, opts...)
+	}, parent)
 	if err != nil {
 		return err
 	}
-	_, err = cloudformation.NewStackSetInstance(ctx, name, &cloudformation.StackSetInstanceArgs{
-		StackSetName: set.Name, Region: pulumi.String(region),
+	if _, err = cloudformation.NewStackSetInstance(ctx, name, &cloudformation.StackSetInstanceArgs{
+		StackSetName: set.Name, Region: pulumi.String(region), CallAs: pulumi.String(caller),
 		DeploymentTargets: &cloudformation.StackSetInstanceDeploymentTargetsArgs{OrganizationalUnitIds: pulumi.ToStringArray(organizationalUnits)},
-	}, opts...)
-	return err
+	}, parent); err != nil {
+		return err
+	}
+	return ctx.RegisterResourceOutputs(c, pulumi.Map{})
 }
