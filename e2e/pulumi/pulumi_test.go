@@ -123,7 +123,7 @@ func (b *box) endpoint() string {
 
 func TestEnvironmentAndMember(t *testing.T) {
 	b := open(t)
-	b.stack(t, "dev", b.endpoint(), "cloudwatch", "cognitoidp", "dynamodb", "ecr", "iam", "lambda", "logs", "sns", "ssm", "sts")
+	b.stack(t, "dev", b.endpoint(), "cloudwatch", "cognitoidp", "dynamodb", "ecr", "iam", "kms", "lambda", "logs", "sns", "ssm", "sts")
 	b.set(t, "central-ops:accounts", `[{"id":"111111111111","name":"Central","role":"central","environment":"shared"},{"id":"222222222222","name":"Production","environment":"prod"}]`)
 	b.set(t, "central-ops:access", `{"ops":["all"]}`)
 	b.set(t, "central-ops:externalId", "central-ops-test")
