@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,11 +97,15 @@ func (b *box) set(t *testing.T, key, value string) {
 	b.pulumi(t, "config", "set", key, value)
 }
 
-func (b *box) stack(t *testing.T, name, endpoint string, services ...string) {
+// services is what both projects need of the emulator, as the AWS provider names it.
+var services = []string{"budgets", "cloudformation", "cloudwatch", "cognitoidp", "dynamodb", "ecr", "iam", "kms", "lambda", "logs", "organizations", "sns", "ssm", "sts"}
+
+// stack makes a stack whose AWS provider speaks to endpoint, for the services and for others besides.
+func (b *box) stack(t *testing.T, name, endpoint string, others ...string) {
 	t.Helper()
 	b.pulumi(t, "stack", "init", name)
 	list := map[string]string{}
-	for _, service := range services {
+	for _, service := range append(slices.Clone(services), others...) {
 		list[service] = endpoint
 	}
 	text, err := json.Marshal([]any{list})
@@ -123,7 +128,7 @@ func (b *box) endpoint() string {
 
 func TestEnvironmentAndMember(t *testing.T) {
 	b := open(t)
-	b.stack(t, "dev", b.endpoint(), "cloudwatch", "cognitoidp", "dynamodb", "ecr", "iam", "kms", "lambda", "logs", "sns", "ssm", "sts")
+	b.stack(t, "dev", b.endpoint())
 	b.set(t, "central-ops:accounts", `[{"id":"111111111111","name":"Central","role":"central","environment":"shared"},{"id":"222222222222","name":"Production","environment":"prod"}]`)
 	b.set(t, "central-ops:access", `{"ops":["all"]}`)
 	b.set(t, "central-ops:externalId", "central-ops-test")
@@ -161,7 +166,7 @@ func TestEnvironmentAndMember(t *testing.T) {
 	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
 
 	b.project = filepath.Join(b.root, "infra", "member")
-	b.stack(t, "222222222222", b.endpoint(), "iam", "sts")
+	b.stack(t, "222222222222", b.endpoint())
 	b.pulumi(t, "config", "set", "--path", "aws:assumeRole.roleArn", "arn:aws:iam::222222222222:role/deploy")
 	b.set(t, "central-ops-member:bridgeRoleArn", exports["bridgeRoleArn"])
 	b.set(t, "central-ops-member:externalId", "central-ops-test")
