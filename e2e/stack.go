@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,6 +25,7 @@ type Stack struct {
 	CognitoEndpoint string `json:"cognito_endpoint,omitempty"` // "" means the Region's own
 	RuntimeURL      string `json:"runtime_url"`                // AgentCore data plane, without a path
 	RuntimeARN      string `json:"runtime_arn"`                // the agent
+	Qualifier       string `json:"qualifier,omitempty"`        // endpoint of the agent; "" means DEFAULT
 	GatewayURL      string `json:"gateway_url"`                // MCP endpoint of the Gateway, ends in /mcp
 	DiscoveryURL    string `json:"discovery_url"`              // OpenID discovery document of the pool
 	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`     // AWS MCP Server; "" means the Region's own
@@ -137,7 +139,7 @@ type Reply struct {
 // InvocationsURL is where the Runtime takes prompts: the ARN is escaped whole, its colons and slashes too.
 func (s Stack) InvocationsURL() string {
 	arn := strings.ReplaceAll(url.PathEscape(s.RuntimeARN), ":", "%3A")
-	return strings.TrimSuffix(s.RuntimeURL, "/") + "/runtimes/" + arn + "/invocations?qualifier=DEFAULT"
+	return strings.TrimSuffix(s.RuntimeURL, "/") + "/runtimes/" + arn + "/invocations?qualifier=" + cmp.Or(s.Qualifier, "DEFAULT")
 }
 
 // Invoke posts body to the Runtime as it is. An empty token sends no Authorization header, an empty session none for it.

@@ -13,10 +13,10 @@ package local
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -28,6 +28,7 @@ import (
 	"github.com/central-ops/central-ops/e2e"
 	"github.com/central-ops/central-ops/e2e/local/agentcoredata"
 	"github.com/central-ops/central-ops/e2e/local/assumed"
+	"github.com/central-ops/central-ops/e2e/local/awsfront"
 	"github.com/central-ops/central-ops/e2e/local/awsmcp"
 	"github.com/central-ops/central-ops/e2e/local/bedrock"
 	"github.com/central-ops/central-ops/e2e/local/cognito"
@@ -114,7 +115,8 @@ type Options struct {
 	ModelKey      string    // for OpenAI: bearer token; "" sends none
 	ModelEnv      []string  // for Bedrock: AWS_* and HOME of the person who started the platform, KEY=value
 
-	GatewayAuth string            // user (the default) or workload
+	Deployment  *Deployment       // runs what was deployed; nil means the sample environment
+	GatewayAuth string            // of the sample environment: user (the default) or workload
 	LogDir      string            // gets one log file per part; "" drops the logs
 	BridgeEnv   map[string]string // added to the bridge's variables, over the platform's own
 	AgentEnv    map[string]string // added to the agent's variables, over the platform's own
@@ -150,6 +152,7 @@ type Platform struct {
 
 	BedrockURL string
 
+	roles         roles
 	machineSecret string // of the confidential client in workload mode; never leaves this process
 	mu            sync.Mutex
 	strays        []string
@@ -184,7 +187,7 @@ func (p *Platform) Strays() []string {
 // Assumptions is what all stand-ins take for granted about AWS.
 func Assumptions() []assumed.Row {
 	return slices.Concat(runtimefront.Assumptions, gateway.Assumptions, oidc.Assumptions, lambdafront.Assumptions,
-		agentcoredata.Assumptions, stsfront.Assumptions, awsmcp.Assumptions, bedrock.Assumptions)
+		agentcoredata.Assumptions, stsfront.Assumptions, awsmcp.Assumptions, bedrock.Assumptions, deploymentAssumptions)
 }
 
 func (p *Platform) start(ctx context.Context, o Options) error {
@@ -208,57 +211,53 @@ func (p *Platform) start(ctx context.Context, o Options) error {
 	if err := p.startModel(o); err != nil {
 		return err
 	}
-	p.OIDC, err = oidc.StartFront(oidc.FrontConfig{Upstream: p.Moto.URL, Clients: oidc.Clients{{
+	var clients oidc.ClientSource = oidc.Clients{{
 		PoolID: p.Seeded.UserPoolID, ID: machineID, Secret: p.machineSecret, Scopes: []string{gatewayScope}, Flows: []string{"client_credentials"},
-	}}})
+	}}
+	if o.Deployment != nil {
+		clients = oidc.MotoClients{URL: p.Moto.URL, Account: CentralAccount, Region: Region}
+	}
+	p.OIDC, err = oidc.StartFront(oidc.FrontConfig{Upstream: p.Moto.URL, Clients: clients})
 	if err != nil {
 		return err
 	}
 	p.closing(p.OIDC.Close)
-	if err := p.startLambda(o, trapURL); err != nil {
+	var records Records
+	if o.Deployment != nil {
+		records, err = o.Deployment.records(ctx)
+	} else {
+		records, err = p.sample(o, tools)
+	}
+	if err != nil {
 		return err
 	}
-	if err := p.startGateway(o, tools); err != nil {
+	if err := p.startLambda(o, records, trapURL); err != nil {
 		return err
 	}
-	if err := p.startRuntime(o, trapURL); err != nil {
+	if err := p.startGateway(o, records); err != nil {
 		return err
 	}
-	p.Stack = e2e.Stack{
-		Name: "local", Region: Region, UserPoolID: p.Seeded.UserPoolID, ClientID: p.Seeded.ClientID,
-		CognitoEndpoint: p.CognitoURL + "/", MCPEndpoint: p.MCPURL, RuntimeURL: p.Runtime.URL, RuntimeARN: runtimeARN,
-		GatewayURL: p.Gateway.MCPURL(), DiscoveryURL: p.OIDC.DiscoveryURL(p.Seeded.UserPoolID),
+	if err := p.startRuntime(o, records, trapURL); err != nil {
+		return err
 	}
+	p.Stack = e2e.Stack{Name: "local", Region: Region, UserPoolID: p.Seeded.UserPoolID, ClientID: p.Seeded.ClientID, RuntimeARN: records.Runtime.ARN}
+	if o.Deployment != nil {
+		p.Stack = o.Deployment.Stack
+	}
+	p.Stack.CognitoEndpoint, p.Stack.MCPEndpoint, p.Stack.RuntimeURL, p.Stack.GatewayURL = p.CognitoURL+"/", p.MCPURL, p.Runtime.URL, p.Gateway.MCPURL()
+	p.Stack.DiscoveryURL = p.OIDC.DiscoveryURL(p.Stack.UserPoolID)
 	return nil
 }
 
-// startAWS starts moto with the sample accounts, and STS and the AWS MCP Server in front of it.
+// startAWS starts moto with the sample accounts, or takes the deployment's, and STS and the AWS MCP Server in front of it.
 func (p *Platform) startAWS(ctx context.Context, o Options) error {
-	log, err := p.log(o, "moto")
-	if err != nil {
+	if d := o.Deployment; d != nil {
+		p.Moto, p.Passwords = d.Moto, d.People
+		p.Seeded.UserPoolID, p.Seeded.ClientID = d.Stack.UserPoolID, d.Stack.ClientID
+		p.roles.alter = d.AlterRole
+	} else if err := p.makeSample(ctx, o); err != nil {
 		return err
 	}
-	p.Moto, err = moto.Start(ctx, moto.Config{Python: o.Python, DefaultAccount: CentralAccount, Region: Region, Log: log})
-	if err != nil {
-		return err
-	}
-	p.closers = append(p.closers, p.Moto.Close)
-
-	fill := seed.Config{
-		Python: o.Python, Endpoint: p.Moto.URL, CentralAccount: CentralAccount, OrganizationID: OrganizationID,
-		ExternalID: ExternalID, Regions: []string{Region, "eu-west-1"}, Resources: true,
-	}
-	for _, a := range Accounts {
-		fill.Accounts = append(fill.Accounts, seed.Account{ID: a.ID, Name: a.Name, Environment: a.Environment})
-	}
-	for name, group := range groupOf {
-		p.Passwords[name] = "Local-1-" + rand.Text()
-		fill.Users = append(fill.Users, seed.User{Username: name, Password: p.Passwords[name], Groups: []string{group}})
-	}
-	if p.Seeded, err = seed.Run(ctx, fill); err != nil {
-		return err
-	}
-
 	pools, err := cognito.New(p.Moto.URL)
 	if err != nil {
 		return err
@@ -267,16 +266,16 @@ func (p *Platform) startAWS(ctx context.Context, o Options) error {
 		return err
 	}
 
-	roles := moto.IAM{Endpoint: p.Moto.URL}
+	p.roles.IAM = moto.IAM{Endpoint: p.Moto.URL}
 	p.STS = stsfront.New(stsfront.Config{
-		Store: p.Issued, Roles: roles, Minter: moto.STS{Endpoint: p.Moto.URL}, Region: Region,
+		Store: p.Issued, Roles: p.roles, Minter: moto.STS{Endpoint: p.Moto.URL}, Region: Region,
 		Sink: p.Trail.Write, OrganizationID: OrganizationID,
 	})
 	if p.STSURL, err = p.serve(p.STS); err != nil {
 		return err
 	}
 	config := awsmcp.Config{
-		Store: p.Issued, Roles: roles, Python: o.Python, Endpoint: p.Moto.URL, Region: Region, Sink: p.Trail.Write,
+		Store: p.Issued, Roles: p.roles, Python: o.Python, Endpoint: p.Moto.URL, Region: Region, Sink: p.Trail.Write,
 	}
 	if o.MCP != nil {
 		o.MCP(&config)
@@ -290,6 +289,42 @@ func (p *Platform) startAWS(ctx context.Context, o Options) error {
 	return err
 }
 
+// makeSample starts moto and fills it with the sample environment.
+func (p *Platform) makeSample(ctx context.Context, o Options) error {
+	log, err := p.log(o, "moto")
+	if err != nil {
+		return err
+	}
+	p.Moto, err = moto.Start(ctx, moto.Config{Python: o.Python, DefaultAccount: CentralAccount, Region: Region, Log: log})
+	if err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.Moto.Close)
+
+	fill := SampleSeed(o.Python, p.Moto.URL)
+	for _, user := range fill.Users {
+		p.Passwords[user.Username] = user.Password
+	}
+	p.Seeded, err = seed.Run(ctx, fill)
+	return err
+}
+
+// SampleSeed is the sample accounts with their resources and people, whose passwords are made up. The people are new with
+// every call.
+func SampleSeed(python, motoURL string) seed.Config {
+	fill := seed.Config{
+		Python: python, Endpoint: motoURL, CentralAccount: CentralAccount, OrganizationID: OrganizationID,
+		ExternalID: ExternalID, Regions: []string{Region, "eu-west-1"}, Resources: true,
+	}
+	for _, a := range Accounts {
+		fill.Accounts = append(fill.Accounts, seed.Account{ID: a.ID, Name: a.Name, Environment: a.Environment})
+	}
+	for name, group := range groupOf {
+		fill.Users = append(fill.Users, seed.User{Username: name, Password: "Local-1-" + rand.Text(), Groups: []string{group}})
+	}
+	return fill
+}
+
 func (p *Platform) startModel(o Options) error {
 	var model bedrock.Model = bedrock.Planner{}
 	switch {
@@ -301,7 +336,7 @@ func (p *Platform) startModel(o Options) error {
 		return nil // the agent calls AWS
 	}
 	p.Bedrock = bedrock.New(bedrock.Config{
-		Model: model, Issued: p.Issued, Region: Region,
+		Model: model, Issued: p.Issued, Region: Region, Authorize: p.mayAskModel,
 		Reasoning: o.Model == Planner, // an agent that does not echo reasoning is refused
 	})
 	var err error
@@ -309,68 +344,62 @@ func (p *Platform) startModel(o Options) error {
 	return err
 }
 
-func (p *Platform) startLambda(o Options, trapURL string) error {
-	accounts, err := json.Marshal(Accounts)
-	if err != nil {
-		return err
-	}
-	bridgeLog, err := p.log(o, "bridge")
-	if err != nil {
-		return err
-	}
-	interceptorLog, err := p.log(o, "interceptor")
-	if err != nil {
-		return err
-	}
-	env := map[string]string{
-		"TARGET_ACCOUNTS": string(accounts), "EXTERNAL_ID": ExternalID, "ENVIRONMENT": "dev",
-		"ACCESS_POLICY": AccessPolicy, "SESSION_TABLE": "central-ops-sessions",
-		"AWS_MCP_ENDPOINT": p.MCPURL, "AWS_MCP_REGION": Region,
-		"TOKEN_ISSUER": oidc.Issuer(p.Seeded.UserPoolID), "TOKEN_CLIENT_IDS": p.Seeded.ClientID,
-		"TOKEN_JWKS_URL":       p.OIDC.JWKSURL(p.Seeded.UserPoolID),
-		"AWS_ENDPOINT_URL_STS": p.STSURL, "AWS_ENDPOINT_URL_DYNAMODB": p.Moto.URL,
-		"HTTP_PROXY": trapURL, "HTTPS_PROXY": trapURL,
-	}
-	for name, value := range o.BridgeEnv {
-		env[name] = value
-	}
-	p.Lambda, err = lambdafront.Start(lambdafront.Config{
-		Account: CentralAccount, Region: Region, Credentials: p.Issued,
-		Authorize: func(principalARN, _ string) bool {
-			return roleOf(principalARN) == roleOf(p.Seeded.ServiceRoleARNs["gateway"])
-		},
-		Functions: []lambdafront.Function{
-			{
-				Name: bridgeFunction, Bootstrap: filepath.Join(o.Binaries, "bridge", "bootstrap"), Env: env,
-				Timeout: 30 * time.Second, MemoryMB: 256, Role: changed(p.role(p.Seeded.BridgeRoleARN, bridgeFunction), o.BridgeKeys), Log: bridgeLog,
-			},
-			{
-				Name: interceptorFunction, Bootstrap: filepath.Join(o.Binaries, "interceptor", "bootstrap"), Timeout: 5 * time.Second,
-				Role: p.role(p.Seeded.ServiceRoleARNs["interceptor"], interceptorFunction), Log: interceptorLog,
-			},
-		},
+func (p *Platform) startLambda(o Options, records Records, trapURL string) error {
+	guarded, err := awsfront.New(awsfront.Config{
+		Upstream: p.Moto.URL, Region: Region, Store: p.Issued,
+		Authorize: func(principal, action, resource string) bool { return p.may(principal, action, resource) },
 	})
+	if err != nil {
+		return err
+	}
+	guardedURL, err := p.serve(guarded)
+	if err != nil {
+		return err
+	}
+	config := lambdafront.Config{
+		Account: CentralAccount, Region: Region, Credentials: p.Issued,
+		Authorize: func(principal, function string) bool { return p.may(principal, "lambda:InvokeFunction", function) },
+	}
+	for _, f := range records.Functions {
+		part := f.Name[strings.LastIndexByte(f.Name, '-')+1:]
+		log, err := p.log(o, part)
+		if err != nil {
+			return err
+		}
+		function := lambdafront.Function{
+			Name: f.Name, Bootstrap: filepath.Join(o.Binaries, part, "bootstrap"), Log: log,
+			Timeout: time.Duration(f.Timeout) * time.Second, MemoryMB: f.MemorySize, Env: f.Environment.Variables,
+			Role: p.serviceRole("lambda.amazonaws.com", functionARN(f.Name), f.Role, f.Name),
+		}
+		if f.Alias != "" {
+			function.Aliases = []string{f.Alias}
+		}
+		if part == "bridge" {
+			function.Env = translated(f.Environment.Variables, map[string]string{mcpAddress: p.MCPURL})
+			maps.Copy(function.Env, map[string]string{
+				"AWS_MCP_REGION":       Region, // a host name says it on AWS
+				"TOKEN_JWKS_URL":       p.OIDC.JWKSURL(poolOf(function.Env["TOKEN_ISSUER"])),
+				"AWS_ENDPOINT_URL_STS": p.STSURL, "AWS_ENDPOINT_URL_DYNAMODB": guardedURL, "AWS_ENDPOINT_URL_SSM": guardedURL,
+				"HTTP_PROXY": trapURL, "HTTPS_PROXY": trapURL,
+			})
+			maps.Copy(function.Env, o.BridgeEnv)
+			function.Role = changed(function.Role, o.BridgeKeys)
+		}
+		config.Functions = append(config.Functions, function)
+	}
+	p.Lambda, err = lambdafront.Start(config)
 	if err == nil {
 		p.closing(p.Lambda.Close)
 	}
 	return err
 }
 
-func (p *Platform) startGateway(o Options, tools []byte) error {
-	client := p.Seeded.ClientID
-	if o.GatewayAuth == "workload" {
-		client = machineID
-	}
-	record := gateway.Record{
-		ID: "central-ops-local-0123456789", Name: "central-ops-local", AuthorizerType: "CUSTOM_JWT",
-		AuthorizerConfiguration: gateway.AuthorizerConfiguration{CustomJWT: p.authorizer(client)},
-		ProtocolConfiguration:   gateway.ProtocolConfiguration{MCP: gateway.MCPConfiguration{SupportedVersions: []string{"2025-06-18", "2025-11-25"}}},
-		Interceptors:            []gateway.Interceptor{gateway.NewRequestInterceptor(p.Lambda.FunctionARN(interceptorFunction))},
-	}
-	targets := []gateway.Target{gateway.NewLambdaTarget("LOCALTARGET", TargetName, p.Lambda.FunctionARN(bridgeFunction), tools, UserHeader, "traceparent")}
+func (p *Platform) startGateway(o Options, records Records) error {
+	record, targets := records.Gateway, records.Targets
+	source := "arn:aws:bedrock-agentcore:" + Region + ":" + CentralAccount + ":gateway/" + record.ID
 	config := gateway.Config{
-		Region: Region, LambdaURL: p.Lambda.URL,
-		Role: p.role(p.Seeded.ServiceRoleARNs["gateway"], "gateway"),
+		Region: Region, LambdaURL: p.Lambda.URL, Identity: &http.Client{Transport: p.OIDC.Transport()},
+		Role: p.serviceRole("bedrock-agentcore.amazonaws.com", source, record.RoleARN, "gateway"),
 	}
 	if o.Gateway != nil {
 		o.Gateway(&config, &record, targets)
@@ -384,19 +413,15 @@ func (p *Platform) startGateway(o Options, tools []byte) error {
 	return err
 }
 
-const runtimeARN = "arn:aws:bedrock-agentcore:" + Region + ":" + CentralAccount + ":runtime/central_ops_local-0123456789"
-
-func (p *Platform) startRuntime(o Options, trapURL string) error {
+func (p *Platform) startRuntime(o Options, records Records, trapURL string) error {
 	log, err := p.log(o, "agent")
 	if err != nil {
 		return err
 	}
-	env := map[string]string{
-		"AWS_REGION": Region, "GATEWAY_URL": p.Gateway.MCPURL(), "GATEWAY_AUTH": o.GatewayAuth,
-		"TOKEN_ISSUER": oidc.Issuer(p.Seeded.UserPoolID), "TOKEN_CLIENT_IDS": p.Seeded.ClientID,
-		"TOKEN_JWKS_URL": p.OIDC.JWKSURL(p.Seeded.UserPoolID),
-	}
-	role := changed(p.role(p.Seeded.ServiceRoleARNs["agent"], "agent"), o.AgentKeys)
+	record := records.Runtime
+	env := translated(record.Environment, map[string]string{records.Gateway.URL: p.Gateway.MCPURL()})
+	env["TOKEN_JWKS_URL"] = p.OIDC.JWKSURL(poolOf(env["TOKEN_ISSUER"]))
+	role := changed(p.serviceRole("bedrock-agentcore.amazonaws.com", record.ARN, record.RoleARN, "agent"), o.AgentKeys)
 	if o.Model == Bedrock {
 		role = nil
 		for _, each := range o.ModelEnv {
@@ -407,14 +432,15 @@ func (p *Platform) startRuntime(o Options, trapURL string) error {
 		env["AWS_ENDPOINT_URL_BEDROCK_RUNTIME"] = p.BedrockURL
 		env["HTTP_PROXY"], env["HTTPS_PROXY"] = trapURL, trapURL
 	}
-	if o.GatewayAuth == "workload" {
+	if len(records.Providers) > 0 {
 		data, err := agentcoredata.Start(agentcoredata.Config{
-			Region: Region, Credentials: p.Issued,
+			Region: Region, Credentials: p.Issued, Authorize: p.mayUseProvider(record.ID),
 			Issued: func(token string) bool { _, ok := p.Runtime.Workload(token); return ok },
 			Provider: func(name string) (agentcoredata.Provider, bool) {
+				provider, ok := records.Providers[name]
 				return agentcoredata.Provider{
-					TokenURL: p.OIDC.TokenURL(p.Seeded.UserPoolID), ClientID: machineID, ClientSecret: p.machineSecret,
-				}, name == providerName
+					TokenURL: p.OIDC.TokenURL(poolOf(provider.Discovery.URL)), ClientID: provider.ClientID, ClientSecret: provider.ClientSecret,
+				}, ok
 			},
 		})
 		if err != nil {
@@ -422,20 +448,11 @@ func (p *Platform) startRuntime(o Options, trapURL string) error {
 		}
 		p.closing(data.Close)
 		env["AWS_ENDPOINT_URL_BEDROCK_AGENTCORE"] = data.URL
-		env["OAUTH_PROVIDER_NAME"], env["OAUTH_SCOPES"] = providerName, gatewayScope
 	}
-	for name, value := range o.AgentEnv {
-		env[name] = value
-	}
+	maps.Copy(env, o.AgentEnv)
 	config := runtimefront.Config{
 		Account: CentralAccount, Region: Region, Binary: filepath.Join(o.Binaries, "agent"), Env: env, Role: role, Log: log,
-		MaxSessions: maxSessions,
-		Record: runtimefront.Record{
-			ID: "central_ops_local-0123456789", ARN: runtimeARN,
-			AuthorizerConfiguration: runtimefront.AuthorizerConfiguration{CustomJWT: p.authorizer(p.Seeded.ClientID)},
-			RequestHeaders:          runtimefront.RequestHeaderConfiguration{Allowlist: []string{"Authorization"}},
-			Metadata:                runtimefront.MetadataConfiguration{RequireMMDSV2: true},
-		},
+		MaxSessions: maxSessions, Record: record, Endpoints: records.Endpoints, Identity: &http.Client{Transport: p.OIDC.Transport()},
 	}
 	if o.Runtime != nil {
 		o.Runtime(&config)
@@ -452,10 +469,10 @@ func (p *Platform) authorizer(client string) *oidc.CustomJWT {
 	return &oidc.CustomJWT{DiscoveryURL: p.OIDC.DiscoveryURL(p.Seeded.UserPoolID), AllowedClients: []string{client}}
 }
 
-// role hands out sessions of a service role, as the service would to the code that runs in it.
-func (p *Platform) role(arn, session string) func() (issued.Credential, error) {
+// serviceRole hands out sessions of a role that its trust policy lets the service have for source, its resource.
+func (p *Platform) serviceRole(service, source, arn, session string) func() (issued.Credential, error) {
 	return func() (issued.Credential, error) {
-		return p.STS.Issue(context.Background(), arn, session, roleLife)
+		return p.STS.IssueToService(context.Background(), service, source, arn, session, roleLife)
 	}
 }
 

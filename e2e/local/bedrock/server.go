@@ -43,6 +43,9 @@ type Config struct {
 	Model  Model         // required; what answers
 	Issued *issued.Store // required; whose signatures count
 	Region string        // required; the Region that signatures must name
+	// Authorize tells whether the principal may do the action, bedrock:InvokeModel or bedrock:InvokeModelWithResponseStream,
+	// with the model or inference profile; nil lets everybody.
+	Authorize func(principalARN, action, modelID string) bool
 
 	// Reasoning makes answers with tool calls start with a signed reasoning block, as a model with adaptive thinking does, and refuses
 	// conversations in which it doesn't come back unchanged. A request can switch it off by
@@ -141,7 +144,8 @@ func (s *Server) accept(r *http.Request, body []byte, readErr error) (*Request, 
 	if readErr != nil {
 		return nil, invalid("The request body could not be read: %v", readErr)
 	}
-	if _, err := sigv4.Verify(r, body, "bedrock", s.config.Region, s.config.Issued, s.config.Now()); err != nil {
+	caller, err := sigv4.Verify(r, body, "bedrock", s.config.Region, s.config.Issued, s.config.Now())
+	if err != nil {
 		var refused *sigv4.Error
 		if errors.As(err, &refused) {
 			return nil, &Exception{Type: refused.Code, Message: refused.Message}
@@ -151,6 +155,13 @@ func (s *Server) accept(r *http.Request, body []byte, readErr error) (*Request, 
 	model, exception := modelID(r)
 	if exception != nil {
 		return nil, exception
+	}
+	action := "bedrock:InvokeModel"
+	if strings.HasSuffix(r.URL.Path, "/converse-stream") {
+		action = "bedrock:InvokeModelWithResponseStream"
+	}
+	if s.config.Authorize != nil && !s.config.Authorize(caller.PrincipalARN, action, model) {
+		return nil, &Exception{Type: "AccessDeniedException", Message: "User: " + caller.PrincipalARN + " is not authorized to perform: " + action + " on resource: " + model + " because no identity-based policy allows the " + action + " action"}
 	}
 	req := &Request{ModelID: model}
 	if err := json.Unmarshal(body, req); err != nil {

@@ -90,6 +90,7 @@ type record struct {
 	children   map[string]*record
 	tags       map[string]string
 	version    int
+	secret     any // of a credential provider: its configuration, which no Get answers
 }
 
 // Server is the front. Its methods may be called concurrently.
@@ -158,6 +159,76 @@ func (s *Server) Left() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.gateways) + len(s.runtimes) + len(s.providers)
+}
+
+// Records is what is there, each resource as the service's Get operation answers it.
+type Records struct {
+	Gateways []Parent            // with their targets
+	Runtimes []Parent            // with their endpoints
+	Clients  map[string]Provider // by the name of the credential provider
+}
+
+// Parent is a resource with those under it.
+type Parent struct {
+	Resource json.RawMessage
+	Children []json.RawMessage
+}
+
+// Provider is what the data plane takes from a credential provider; no Get operation answers the secret.
+type Provider struct {
+	Discovery struct {
+		URL string `json:"discoveryUrl"`
+	} `json:"oauthDiscovery"`
+	ClientID     string `json:"clientId"`
+	ClientSecret string `json:"clientSecret"`
+}
+
+// Records returns what is there. It counts as no look.
+func (s *Server) Records() (Records, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := Records{Clients: map[string]Provider{}}
+	var err error
+	if all.Gateways, err = parents(s.gateways); err != nil {
+		return Records{}, err
+	}
+	if all.Runtimes, err = parents(s.runtimes); err != nil {
+		return Records{}, err
+	}
+	for name, r := range s.providers {
+		encoded, err := json.Marshal(r.secret)
+		if err != nil {
+			return Records{}, err
+		}
+		var configuration struct {
+			Custom Provider `json:"customOauth2ProviderConfig"`
+		}
+		if err := json.Unmarshal(encoded, &configuration); err != nil {
+			return Records{}, err
+		}
+		all.Clients[name] = configuration.Custom
+	}
+	return all, nil
+}
+
+func parents(records map[string]*record) ([]Parent, error) {
+	var all []Parent
+	for _, id := range slices.Sorted(maps.Keys(records)) {
+		var p Parent
+		var err error
+		if p.Resource, err = json.Marshal(records[id].view()); err != nil {
+			return nil, err
+		}
+		for _, child := range slices.Sorted(maps.Keys(records[id].children)) {
+			encoded, err := json.Marshal(records[id].children[child].view())
+			if err != nil {
+				return nil, err
+			}
+			p.Children = append(p.Children, encoded)
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 func (s *Server) serve(handle func(*http.Request, members) (members, error)) http.HandlerFunc {
@@ -707,7 +778,7 @@ func (s *Server) createProvider(_ *http.Request, in members) (members, error) {
 	if s.providers[name] != nil {
 		return nil, conflict("Credential provider %s already exists", name)
 	}
-	r := &record{tags: tagsOf(in), status: "READY", end: "READY", base: members{
+	r := &record{tags: tagsOf(in), status: "READY", end: "READY", secret: in["oauth2ProviderConfigInput"], base: members{
 		"name": name, "credentialProviderArn": s.arn("token-vault/default/oauth2credentialprovider/" + name), "createdTime": s.epoch(), "lastUpdatedTime": s.epoch(),
 		"credentialProviderVendor": in["credentialProviderVendor"],
 		"clientSecretArn":          members{"secretArn": "arn:aws:secretsmanager:" + s.config.Region + ":" + s.config.Account + ":secret:bedrock-agentcore-identity!default/oauth2/" + name + "-" + suffix()[:6]},
@@ -734,7 +805,7 @@ func (s *Server) updateProvider(_ *http.Request, in members) (members, error) {
 	if err := firstError(err, required(in, "credentialProviderVendor", "oauth2ProviderConfigInput")); err != nil {
 		return nil, err
 	}
-	r.base["lastUpdatedTime"] = s.epoch()
+	r.base["lastUpdatedTime"], r.secret = s.epoch(), in["oauth2ProviderConfigInput"]
 	return r.view(), nil
 }
 

@@ -17,6 +17,8 @@ import (
 type Record struct {
 	ID                      string                  `json:"gatewayId"`
 	Name                    string                  `json:"name"`
+	RoleARN                 string                  `json:"roleArn"`        // who calls interceptor and targets
+	URL                     string                  `json:"gatewayUrl"`     // on AWS; here it is at Server.MCPURL
 	AuthorizerType          string                  `json:"authorizerType"` // CUSTOM_JWT is served
 	AuthorizerConfiguration AuthorizerConfiguration `json:"authorizerConfiguration"`
 	ProtocolConfiguration   ProtocolConfiguration   `json:"protocolConfiguration"`

@@ -80,7 +80,7 @@ type Config struct {
 	// Credentials is what the platform's AWS has issued; calls must be signed by one of them.
 	Credentials *issued.Store
 	// Authorize tells whether the principal, arn:aws:sts::...:assumed-role/... for a role's session, may invoke
-	// the function.
+	// the function. Its ARN carries the alias if the call does, as IAM sees it.
 	Authorize func(principalARN, functionARN string) bool
 	// Now is the clock that signatures are checked against; nil means time.Now.
 	Now func() time.Time
@@ -91,6 +91,7 @@ type Config struct {
 // Function is a function on the runtime provided.al2023.
 type Function struct {
 	Name      string
+	Aliases   []string          // names under which it may be called too: <name>:<alias>
 	Bootstrap string            // path of the binary
 	Env       map[string]string // the configured variables; names that Lambda sets itself are refused
 	Timeout   time.Duration     // 0 means 3 s, as on AWS
@@ -296,12 +297,15 @@ func (s *Server) invoke(w http.ResponseWriter, r *http.Request) {
 		refuse(w, refusal{refused.HTTPStatus(), refused.Code, refused.Message, ""})
 		return
 	}
-	name, refused := s.functionName(r)
+	name, qualifier, refused := s.functionName(r)
 	if refused != nil {
 		refuse(w, *refused)
 		return
 	}
 	arn := s.FunctionARN(name)
+	if qualifier != "" {
+		arn += ":" + qualifier
+	}
 	if !s.config.Authorize(cred.PrincipalARN, arn) {
 		refuse(w, refusal{http.StatusForbidden, "AccessDeniedException", fmt.Sprintf(
 			"User: %s is not authorized to perform: lambda:InvokeFunction on resource: %s because no identity-based policy allows the lambda:InvokeFunction action",
@@ -309,7 +313,7 @@ func (s *Server) invoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f, err := s.lookup(name)
-	if err != nil {
+	if err != nil || qualifier != "" && qualifier != "$LATEST" && !slices.Contains(f.Aliases, qualifier) {
 		refuse(w, refusal{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + arn, ""})
 		return
 	}
@@ -347,27 +351,27 @@ func (s *Server) invoke(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(out.payload) // the caller may be gone
 }
 
-// functionName takes the name out of a name, a partial ARN (account:function:name) or a whole one.
-func (s *Server) functionName(r *http.Request) (string, *refusal) {
+// functionName takes name and qualifier out of a name, a partial ARN (account:function:name) or a whole one, each with or
+// without a qualifier at its end.
+func (s *Server) functionName(r *http.Request) (name, qualifier string, refused *refusal) {
 	given, err := url.PathUnescape(r.PathValue("function"))
 	if err != nil {
 		given = r.PathValue("function")
 	}
-	name, qualifier := given, r.URL.Query().Get("Qualifier")
-	if parts := strings.Split(given, ":"); len(parts) > 1 {
+	name, qualifier = given, r.URL.Query().Get("Qualifier")
+	if parts := strings.Split(given, ":"); len(parts) == 2 && parts[0] != "function" {
+		name, qualifier = parts[0], parts[1]
+	} else if len(parts) > 1 {
 		i := slices.Index(parts, "function")
 		if i < 0 || i+1 >= len(parts) || i > 0 && parts[i-1] != s.config.Account || i > 1 && parts[i-2] != s.config.Region {
-			return "", &refusal{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + given, ""}
+			return "", "", &refusal{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + given, ""}
 		}
 		name = parts[i+1]
 		if i+2 < len(parts) {
 			qualifier = parts[i+2]
 		}
 	}
-	if qualifier != "" && qualifier != "$LATEST" {
-		return "", &refusal{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + s.FunctionARN(name) + ":" + qualifier, ""}
-	}
-	return name, nil
+	return name, qualifier, nil
 }
 
 func readEvent(r *http.Request, body []byte, requestID string) (*event, *refusal) {

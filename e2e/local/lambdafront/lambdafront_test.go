@@ -71,7 +71,8 @@ func start(t *testing.T, change func(*lambdafront.Function)) service {
 	server, err := lambdafront.Start(lambdafront.Config{
 		Account: account, Region: region, Credentials: store, Functions: []lambdafront.Function{f},
 		Authorize: func(principal, function string) bool {
-			return principal == caller && function == "arn:aws:lambda:us-east-1:111111111111:function:bridge"
+			name, _, _ := strings.Cut(strings.TrimPrefix(function, "arn:aws:lambda:us-east-1:111111111111:function:"), ":")
+			return principal == caller && name == "bridge"
 		},
 	})
 	if err != nil {
@@ -323,6 +324,7 @@ func TestRefusals(t *testing.T) {
 		{"unknown key", stranger, "bridge", `{}`, nil, 403, "UnrecognizedClientException"},
 		{"wrong secret", forged, "bridge", `{}`, nil, 403, "InvalidSignatureException"},
 		{"function that the caller may not invoke", gatewayRole, "other", `{}`, nil, 403, "AccessDeniedException"},
+		{"alias that the function does not have", gatewayRole, "bridge:canary", `{}`, nil, 404, "ResourceNotFoundException"},
 		{"function of another account", gatewayRole, "arn:aws:lambda:us-east-1:222222222222:function:bridge", `{}`, nil, 404, "ResourceNotFoundException"},
 		{"event that is not JSON", gatewayRole, "bridge", `{`, nil, 400, "InvalidRequestContentException"},
 		{"client context that is not JSON", gatewayRole, "bridge", `{}`, []byte("x"), 400, "InvalidRequestContentException"},
@@ -412,5 +414,37 @@ func (b *buffer) await(t *testing.T, text string, n int) {
 		case <-t.Context().Done():
 			t.Fatalf("never saw %q %d times", text, n)
 		}
+	}
+}
+
+// A call by alias is the function's, and is authorized by the ARN with the alias, as IAM sees it.
+func TestAlias(t *testing.T) {
+	t.Parallel()
+	store := issued.New()
+	store.Add(gatewayRole)
+	const live = "arn:aws:lambda:us-east-1:111111111111:function:bridge:live"
+	server, err := lambdafront.Start(lambdafront.Config{
+		Account: account, Region: region, Credentials: store,
+		Authorize: func(_, function string) bool { return function == live },
+		Functions: []lambdafront.Function{{Name: "bridge", Aliases: []string{"live"}, Bootstrap: bootstrap}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	client := lambdafront.Client{URL: server.URL, Region: region, HTTP: http.DefaultClient}
+	for _, function := range []string{live, "bridge:live", "111111111111:function:bridge:live"} {
+		if result, err := client.Invoke(t.Context(), gatewayRole, function, []byte(`{}`), nil); err != nil || result.FunctionError != "" {
+			t.Errorf("%s: %v %s", function, err, result.Payload)
+		}
+	}
+	_, err = client.Invoke(t.Context(), gatewayRole, "bridge", []byte(`{}`), nil)
+	var refused *lambdafront.APIError
+	if !errors.As(err, &refused) || refused.Code != "AccessDeniedException" {
+		t.Errorf("the function without its alias: %v, want AccessDeniedException", err)
 	}
 }

@@ -106,6 +106,8 @@ var Assumptions = []assumed.Row{
 type Record struct {
 	ID                      string                     `json:"agentRuntimeId"`
 	ARN                     string                     `json:"agentRuntimeArn"`
+	Version                 string                     `json:"agentRuntimeVersion"`
+	RoleARN                 string                     `json:"roleArn"` // whose credentials the container has
 	AuthorizerConfiguration AuthorizerConfiguration    `json:"authorizerConfiguration"`
 	RequestHeaders          RequestHeaderConfiguration `json:"requestHeaderConfiguration"`
 	Lifecycle               LifecycleConfiguration     `json:"lifecycleConfiguration"`

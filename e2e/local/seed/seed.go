@@ -36,6 +36,10 @@ type Config struct {
 	Groups []string `json:"groups"` // made besides those of Users; nil means ops, prod-readers and viewers
 	Users  []User   `json:"users"`
 
+	// UserPoolID is the pool of an environment that is there already, with its roles and tables: only people, in groups that
+	// the pool has, and resources are made. "" makes an environment.
+	UserPoolID string `json:"user_pool_id"`
+
 	// Resources makes the sample instances, buckets, functions, databases and security groups.
 	// Without it the accounts hold roles only.
 	Resources bool `json:"resources"`
@@ -69,7 +73,7 @@ type Result struct {
 	SessionTableARN string            `json:"session_table_arn"`
 }
 
-// Run fills the moto server at c.Endpoint, which must be empty, and returns what it made.
+// Run fills the moto server at c.Endpoint, which must be empty but for the environment of c.UserPoolID, and returns what it made.
 // Passwords travel by standard input, never in arguments or the environment.
 func Run(ctx context.Context, c Config) (Result, error) {
 	c, err := c.withDefaults()

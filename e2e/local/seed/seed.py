@@ -183,7 +183,7 @@ def make_role(account, name, trust, policies):
     return f"arn:aws:iam::{account.id}:role/{name}"
 
 
-def make_people(account):
+def make_pool(account):
     idp = account("cognito-idp")
     pool = idp.create_user_pool(PoolName="central-ops")["UserPool"]["Id"]
     client = idp.create_user_pool_client(
@@ -194,6 +194,11 @@ def make_people(account):
     )["UserPoolClient"]["ClientId"]
     for group in sorted({group for user in CONFIG["users"] for group in user["groups"]} | set(CONFIG["groups"])):
         idp.create_group(UserPoolId=pool, GroupName=group)
+    return {"user_pool_id": pool, "client_id": client, "other_client_id": other}
+
+
+def make_people(account, pool):
+    idp = account("cognito-idp")
     subjects = {}
     for user in CONFIG["users"]:
         made = idp.admin_create_user(
@@ -207,7 +212,7 @@ def make_people(account):
             idp.admin_add_user_to_group(UserPoolId=pool, Username=user["username"], GroupName=group)
         attributes = {a["Name"]: a["Value"] for a in made["User"]["Attributes"]}
         subjects[user["username"]] = attributes["sub"]
-    return {"user_pool_id": pool, "client_id": client, "other_client_id": other, "subjects": subjects}
+    return subjects
 
 
 def make_table(account):
@@ -283,45 +288,67 @@ def make_databases(account, databases):
         )
 
 
+def make_roles(central, table_arn):
+    name = CONFIG["bridge_role_name"]
+    functions = [f"arn:aws:lambda:{HOME}:{CENTRAL}:function:{f}" for f in (name, name.replace("bridge", "interceptor"))]
+    agent_rights = document(
+        {
+            "Sid": "AskModel",
+            "Effect": "Allow",
+            "Action": ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"],
+            "Resource": "*",
+        },
+        {"Sid": "MachineToken", "Effect": "Allow", "Action": "bedrock-agentcore:GetResourceOauth2Token", "Resource": "*"},
+    )
+    invoke = document({"Sid": "CallFunctions", "Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": functions})
+    return {
+        "bridge_role_arn": make_role(
+            central, CONFIG["bridge_role_name"], service_trust("lambda.amazonaws.com"), {"bridge": bridge_rights(table_arn)}
+        ),
+        "service_role_arns": {
+            name: make_role(central, f"central-ops-{name}", service_trust(service), policies)
+            for name, service, policies in (
+                ("interceptor", "lambda.amazonaws.com", {}),
+                ("agent", "bedrock-agentcore.amazonaws.com", {"agent": agent_rights}),
+                ("gateway", "bedrock-agentcore.amazonaws.com", {"gateway": invoke}),
+            )
+        },
+        "target_role_arns": {entry["id"]: make_target_role(Account(entry["id"])) for entry in CONFIG["accounts"]},
+    }
+
+
+def make_target_role(account):
+    return make_role(
+        account,
+        TARGET_ROLE,
+        target_trust(),
+        {
+            "reads": document({"Sid": "Reads", "Effect": "Allow", "Action": READS, "Resource": "*"}),
+            "no-data": document({"Sid": "NoDataNoCredentials", "Effect": "Deny", "Action": DATA_READS, "Resource": "*"}),
+            "only-reads-by-mcp": document(
+                {
+                    "Sid": "ViaMcpOnlyTheseReads",
+                    "Effect": "Deny",
+                    "NotAction": READS,
+                    "Resource": "*",
+                    "Condition": {"Bool": {"aws:ViaAWSMCPService": "true"}},
+                }
+            ),
+        },
+    )
+
+
 def main():
     central = Account(CENTRAL)
-    table_arn = make_table(central)
-    result = make_people(central)
-    result["session_table_arn"] = table_arn
-    result["bridge_role_arn"] = make_role(
-        central, CONFIG["bridge_role_name"], service_trust("lambda.amazonaws.com"), {"bridge": bridge_rights(table_arn)}
-    )
-    result["service_role_arns"] = {
-        name: make_role(central, f"central-ops-{name}", service_trust(service), {})
-        for name, service in (
-            ("interceptor", "lambda.amazonaws.com"),
-            ("agent", "bedrock-agentcore.amazonaws.com"),
-            ("gateway", "bedrock-agentcore.amazonaws.com"),
-        )
-    }
-    result["target_role_arns"] = {}
-    for entry in CONFIG["accounts"]:
+    result = {"user_pool_id": CONFIG["user_pool_id"]}
+    if not CONFIG["user_pool_id"]:
+        table_arn = make_table(central)
+        result = make_pool(central)
+        result["session_table_arn"] = table_arn
+        result.update(make_roles(central, table_arn))
+    result["subjects"] = make_people(central, result["user_pool_id"])
+    for entry in CONFIG["accounts"] if CONFIG["resources"] else ():
         account = Account(entry["id"])
-        result["target_role_arns"][account.id] = make_role(
-            account,
-            TARGET_ROLE,
-            target_trust(),
-            {
-                "reads": document({"Sid": "Reads", "Effect": "Allow", "Action": READS, "Resource": "*"}),
-                "no-data": document({"Sid": "NoDataNoCredentials", "Effect": "Deny", "Action": DATA_READS, "Resource": "*"}),
-                "only-reads-by-mcp": document(
-                    {
-                        "Sid": "ViaMcpOnlyTheseReads",
-                        "Effect": "Deny",
-                        "NotAction": READS,
-                        "Resource": "*",
-                        "Condition": {"Bool": {"aws:ViaAWSMCPService": "true"}},
-                    }
-                ),
-            },
-        )
-        if not CONFIG["resources"]:
-            continue
         fleet = FLEETS.get(entry["environment"], FLEETS["staging"])
         function_role = make_role(account, "application-functions", service_trust("lambda.amazonaws.com"), {})
         make_instances(account, fleet["instances"])

@@ -154,6 +154,26 @@ func (s *Server) Issue(ctx context.Context, roleARN, sessionName string, duratio
 	return s.issue(ctx, role, session{name: sessionName, duration: duration})
 }
 
+// IssueToService hands out a session of a role to an AWS service, such as lambda.amazonaws.com, that acts for the resource
+// source; the role's trust policy must let it.
+func (s *Server) IssueToService(ctx context.Context, service, source, roleARN, sessionName string, duration time.Duration) (issued.Credential, error) {
+	role, err := s.config.Roles.Role(ctx, roleARN)
+	if err != nil {
+		return issued.Credential{}, fmt.Errorf("issue service role: %w", err)
+	}
+	trust, err := iampolicy.Parse(role.Trust)
+	if err != nil {
+		return issued.Credential{}, fmt.Errorf("trust policy of %s: %w", roleARN, err)
+	}
+	request := iampolicy.Request{Action: "sts:AssumeRole", Resource: roleARN, Caller: iampolicy.Caller{Service: service}, Context: iampolicy.Context{}}
+	request.Context.Set("aws:SourceArn", source)
+	request.Context.Set("aws:SourceAccount", iampolicy.AccountOf(source))
+	if iampolicy.Evaluate([]iampolicy.Document{trust}, request) != iampolicy.Allowed {
+		return issued.Credential{}, &Error{Code: "AccessDenied", Status: http.StatusForbidden, Message: fmt.Sprintf("%s for %s is not authorized to perform: sts:AssumeRole on resource: %s", service, source, roleARN)}
+	}
+	return s.issue(ctx, role, session{name: sessionName, duration: duration})
+}
+
 func (s *Server) issue(ctx context.Context, role iampolicy.Role, as session) (issued.Credential, error) {
 	c, err := s.config.Minter.Mint(ctx, role.ARN, as.name, as.duration)
 	if err != nil {
