@@ -76,6 +76,10 @@ verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of 
 evals: build python ## ask the evaluation questions on the local platform; prints pass rate, turns, tokens, time
 	@build/platform run build/evals -profile build/local/run.json
 
+.PHONY: e2e
+e2e: ## run the stories on the local platform; STACK=dev runs them on that Pulumi stack, see docs/live-stories.md
+	@cd e2e && E2E_STACK="$(STACK)" go test -count=1 -timeout 30m -v .
+
 .PHONY: e2e-pulumi
 e2e-pulumi: python ## deploy both Pulumi projects to the emulator, update, refresh, destroy; needs pulumi on PATH, and npm
 	@cd infra/policy/simulate && npm ci --silent --no-audit --no-fund

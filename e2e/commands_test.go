@@ -76,6 +76,7 @@ func TestDemoPrintsAnswerCoverageAndReceipts(t *testing.T) {
 
 func TestPlatformRefusesWrongUsage(t *testing.T) {
 	t.Parallel()
+	onlyLocal(t)
 	for name, row := range map[string]struct {
 		args []string
 		env  string
@@ -170,6 +171,7 @@ func curls(printed string) string {
 // buildDir is a folder like build/, with the binaries of this run, to keep logs and profile of a test apart.
 func buildDir(t *testing.T) string {
 	t.Helper()
+	onlyLocal(t)
 	dir := t.TempDir()
 	for _, name := range []string{"agent", "bridge", "interceptor"} {
 		if err := os.Symlink(filepath.Join(binaries, name), filepath.Join(dir, name)); err != nil {
@@ -219,6 +221,7 @@ func descendants(t *testing.T, pid int) []int {
 // docs/assumptions.md is what `platform assumptions` prints, under its heading.
 func TestAssumptionsPageIsUpToDate(t *testing.T) {
 	t.Parallel()
+	onlyLocal(t)
 	printed, err := exec.CommandContext(t.Context(), filepath.Join(binaries, "platform"), "assumptions").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -44,11 +44,22 @@ var documented = []struct {
 
 		"MODEL_ENDPOINT=http://127.0.0.1:11434/v1 MODEL=qwen3 make demo": not("needs a model server at that port; TestOpenAICompatibleModel does it at a free one"),
 		"MODEL=bedrock make demo": not("needs AWS credentials with access to a model"),
-		"make test":               inCI("make test"),
-		"make verify":             inCI("make verify"),
-		"make evals":              inCI("make evals"),
-		"make e2e-pulumi":         inCI("make e2e-pulumi"),
-		"make bench":              not("measures for minutes, and numbers of a machine that runs tests mean nothing"),
+		// Executed by the story, which has somebody to ask as.
+		`CLIENT_ID=$(pulumi stack output userPoolClientId)`:                            not("TestCurlOfTheREADME runs it"),
+		`COGNITO_URL=https://cognito-idp.$(pulumi stack output region).amazonaws.com/`: not("TestCurlOfTheREADME runs it"),
+		`INVOCATIONS_URL=$(pulumi stack output runtimeUrl)/runtimes/$(pulumi stack output runtimeArn | sed 's/:/%3A/g; s,/,%2F,g')/invocations?qualifier=$(pulumi stack output runtimeQualifier)`: not("TestCurlOfTheREADME runs it"),
+		`TOKEN=$(curl -s "$COGNITO_URL" -H 'Content-Type: application/x-amz-json-1.1' \
+  -H 'X-Amz-Target: AWSCognitoIdentityProviderService.InitiateAuth' \
+  -d '{"AuthFlow":"USER_PASSWORD_AUTH","ClientId":"'"$CLIENT_ID"'","AuthParameters":{"USERNAME":"'"$USERNAME"'","PASSWORD":"'"$PASSWORD"'"}}' \
+  | python3 -c 'import json,sys; print(json.load(sys.stdin)["AuthenticationResult"]["AccessToken"])')`: not("TestCurlOfTheREADME runs it"),
+		`curl -s "$INVOCATIONS_URL" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' \
+  -d '{"prompt":"Which accounts may I query?"}'`: not("TestCurlOfTheREADME runs it"),
+		"make e2e":        not("make test runs the same stories"),
+		"make test":       inCI("make test"),
+		"make verify":     inCI("make verify"),
+		"make evals":      inCI("make evals"),
+		"make e2e-pulumi": inCI("make e2e-pulumi"),
+		"make bench":      not("measures for minutes, and numbers of a machine that runs tests mean nothing"),
 	}},
 	{"services/cli/README.md", map[string]use{
 		"go build -o centralops ./cmd/centralops":                                prints(),
@@ -109,6 +120,7 @@ func inCI(command string) use {
 
 func TestDocumentedCommands(t *testing.T) {
 	t.Parallel()
+	onlyLocal(t)
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Fatal("the documentation's commands need bash")
 	}

@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -29,6 +30,7 @@ type Stack struct {
 	GatewayURL      string `json:"gateway_url"`                // MCP endpoint of the Gateway, ends in /mcp
 	DiscoveryURL    string `json:"discovery_url"`              // OpenID discovery document of the pool
 	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`     // AWS MCP Server; "" means the Region's own
+	TargetRole      string `json:"target_role,omitempty"`      // name of the role in every account; "" means CentralOpsTargetRole
 }
 
 // Tokens is what Cognito answers to a sign-in. Nothing here may be logged.
@@ -172,6 +174,80 @@ func (s Stack) Ask(ctx context.Context, token, session, prompt string) (Answer, 
 		return Answer{}, fmt.Errorf("ask the Runtime: %w: %s", err, reply.Body)
 	}
 	return answer, nil
+}
+
+// Stop ends a session by StopRuntimeSession. One that is not there is no error.
+func (s Stack) Stop(ctx context.Context, token, session string) error {
+	address := strings.Replace(s.InvocationsURL(), "/invocations?", "/stopruntimesession?", 1)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
+	if err != nil {
+		return fmt.Errorf("stop session: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Header.Set("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id", session)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("stop session: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusNotFound {
+		return fmt.Errorf("stop session: %s", response.Status)
+	}
+	return nil
+}
+
+// Event is one frame of a streamed answer. Those of type done and error end the stream.
+type Event struct {
+	Type  string `json:"type"` // text, tool_call, tool_result, done or error
+	Text  string `json:"text"` // of text
+	ID    string `json:"id"`   // of tool_call and tool_result
+	Name  string `json:"name"` // of tool_call
+	OK    bool   `json:"ok"`   // of tool_result
+	Fault        // of error
+
+	Coverage *Coverage `json:"coverage"` // of tool_result and done
+	Receipts []Receipt `json:"receipts"` // of done, like those that follow
+	Turns    int       `json:"turns"`
+	Usage    Usage     `json:"usage"`
+}
+
+// Stream asks one question and returns the events of the answer.
+func (s Stack) Stream(ctx context.Context, token, session, prompt string) ([]Event, error) {
+	body, err := json.Marshal(map[string]string{"prompt": prompt})
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.InvocationsURL(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header = http.Header{
+		"Content-Type": {"application/json"}, "Accept": {"text/event-stream"}, "Authorization": {"Bearer " + token},
+		"X-Amzn-Bedrock-Agentcore-Runtime-Session-Id": {session},
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("ask the Runtime: %w", err)
+	}
+	defer response.Body.Close()
+	if kind := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || !strings.HasPrefix(kind, "text/event-stream") {
+		return nil, fmt.Errorf("ask the Runtime: %s, %s, want a stream", response.Status, kind)
+	}
+	var events []Event
+	lines := bufio.NewScanner(response.Body)
+	lines.Buffer(nil, 8<<20)
+	for lines.Scan() {
+		data, found := strings.CutPrefix(lines.Text(), "data: ")
+		if !found {
+			continue
+		}
+		var event Event
+		if err := json.Unmarshal([]byte(data), &event); err != nil {
+			return events, fmt.Errorf("ask the Runtime: frame %q: %w", data, err)
+		}
+		events = append(events, event)
+	}
+	return events, lines.Err()
 }
 
 // CallTool calls one tool at the Gateway without a session and returns the HTTP answer. tool carries its target's

@@ -14,7 +14,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -105,26 +104,6 @@ type Asker interface {
 
 // Runtime asks at the Runtime of a stack.
 type Runtime struct{ e2e.Stack }
-
-// Stop ends a session by StopRuntimeSession. One that is not there is no error.
-func (r Runtime) Stop(ctx context.Context, token, session string) error {
-	address := strings.Replace(r.InvocationsURL(), "/invocations?", "/stopruntimesession?", 1)
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
-	if err != nil {
-		return fmt.Errorf("stop session: %w", err)
-	}
-	request.Header.Set("Authorization", "Bearer "+token)
-	request.Header.Set("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id", session)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("stop session: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusNotFound {
-		return fmt.Errorf("stop session: %s", response.Status)
-	}
-	return nil
-}
 
 // Result is how one case went.
 type Result struct {
