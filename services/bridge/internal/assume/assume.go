@@ -100,6 +100,7 @@ func (r *Roles) Assume(ctx context.Context, person bridge.Person, account bridge
 		found := result.Val.(entry)
 		return found.session, found.err
 	case <-ctx.Done():
+		r.flight.Forget(key) // the next question asks by itself instead of waiting for what hangs
 		return r.identity(person, account), &bridge.Error{Op: "assume target role", Account: account, Code: bridge.Timeout,
 			Err: errors.New("no answer from STS within the time for this query"), Hint: "ask again"}
 	}

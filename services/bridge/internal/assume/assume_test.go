@@ -75,6 +75,34 @@ func TestOneAssumeRoleServesUntilFiveMinutesBeforeTheEnd(t *testing.T) {
 	})
 }
 
+// hangingSTS gives its first caller no answer.
+type hangingSTS struct{ fakeSTS }
+
+func (f *hangingSTS) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	if f.calls.Load() == 0 {
+		f.calls.Add(1)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return f.fakeSTS.AssumeRole(ctx, in, options...)
+}
+
+func TestNextQuestionDoesNotWaitForAHangingRequest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		roles := New(&hangingSTS{}, Config{Partition: "aws", RoleName: "R", SessionName: "s"})
+		for _, want := range []bridge.Code{bridge.Timeout, ""} {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			_, err := roles.Assume(ctx, alice, "111111111111", "p")
+			cancel()
+			if err == nil && want != "" || err != nil && bridge.CodeOf(err) != want {
+				t.Errorf("got %v, want code %q", err, want)
+			}
+		}
+		time.Sleep(patience) // the request that hangs ends, too
+	})
+}
+
 func TestRefusalIsRememberedBriefly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
