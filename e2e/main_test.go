@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/central-ops/central-ops/e2e"
+	"github.com/central-ops/central-ops/e2e/internal/product"
 	"github.com/central-ops/central-ops/e2e/local"
 )
 
@@ -39,7 +39,7 @@ func run(m *testing.M) int {
 	if live != "" {
 		return m.Run()
 	}
-	if err := build(dir); err != nil {
+	if err := product.Build("..", dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -51,27 +51,6 @@ func run(m *testing.M) int {
 		}
 	}()
 	return m.Run()
-}
-
-// build makes the product's binaries as `make build` does, and the emulator's Python environment if it isn't there.
-func build(dir string) error {
-	for _, b := range []struct{ module, command, output, tags string }{
-		{"../services/bridge", "./cmd/bridge", "bridge/bootstrap", "lambda.norpc"},
-		{"../services/bridge", "./cmd/interceptor", "interceptor/bootstrap", "lambda.norpc"},
-		{"../services/agent", "./cmd/agent", "agent", ""},
-		{".", "./cmd/platform", "platform", ""},
-	} {
-		command := exec.Command("go", "build", "-trimpath", "-tags", b.tags, "-o", filepath.Join(dir, b.output), b.command)
-		command.Dir = b.module
-		command.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
-		if output, err := command.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s in %s: %w\n%s", b.command, b.module, err, output)
-		}
-	}
-	if output, err := exec.Command("make", "-C", "..", "python").CombinedOutput(); err != nil {
-		return fmt.Errorf("make python: %w\n%s", err, output)
-	}
-	return nil
 }
 
 func options() local.Options {
