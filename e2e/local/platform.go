@@ -127,6 +127,7 @@ type Options struct {
 	MCP        func(*awsmcp.Config)
 	Gateway    func(*gateway.Config, *gateway.Record, []gateway.Target)
 	Runtime    func(*runtimefront.Config)
+	Lambda     func(*lambdafront.Config)
 	Answering  bedrock.Model // answers instead of Model, in tests
 }
 
@@ -386,6 +387,9 @@ func (p *Platform) startLambda(o Options, records Records, trapURL string) error
 			function.Role = changed(function.Role, o.BridgeKeys)
 		}
 		config.Functions = append(config.Functions, function)
+	}
+	if o.Lambda != nil {
+		o.Lambda(&config)
 	}
 	p.Lambda, err = lambdafront.Start(config)
 	if err == nil {

@@ -500,6 +500,7 @@ func (s *Server) forward(w http.ResponseWriter, r *http.Request, sess *session, 
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(resp.StatusCode)
 	if err := stream(w, resp.Body); err != nil {
+		s.awaitEnd(sess)
 		panic(http.ErrAbortHandler) // the caller must see that the answer is not whole
 	}
 	return nil
