@@ -2,6 +2,7 @@
 package rows
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -53,7 +54,7 @@ func (s Shape) Rows(document any) ([]any, error) {
 	if path == nil {
 		return only(document), nil
 	}
-	value, err := path.Search(document)
+	value, err := search(path, document)
 	if err != nil {
 		return nil, &bridge.Error{Op: "select rows", Code: bridge.Invalid, Err: mismatch(err), Hint: "the expression doesn't fit this response; leave select out to see it"}
 	}
@@ -69,11 +70,22 @@ func (s Shape) Rows(document any) ([]any, error) {
 
 // Key returns the value of group_by on row.
 func (s Shape) Key(row any) (any, error) {
-	key, err := s.key.Search(row)
+	key, err := search(s.key, row)
 	if err != nil {
 		return nil, &bridge.Error{Op: "group rows", Code: bridge.Invalid, Err: mismatch(err), Hint: "the expression doesn't fit the rows; leave group_by out to see them"}
 	}
 	return key, nil
+}
+
+// search returns the value of path on document. The library compiles a few expressions that it can only panic over, such
+// as "let$a in b"; whoever asks may write any, and must not end the process for everybody.
+func search(path jmespath.JMESPath, document any) (value any, err error) {
+	defer func() {
+		if recover() != nil {
+			value, err = nil, errors.New("it can't be evaluated")
+		}
+	}()
+	return path.Search(document)
 }
 
 // only returns the one list among document's members, or document as one row.
