@@ -203,8 +203,8 @@ func contentOf(message agent.Message, names names) ([]types.ContentBlock, error)
 		case block.ToolCall != nil:
 			input, err := document(block.ToolCall.Input)
 			if err != nil {
-				// The model wrote something else than an object. It was told so in the result; the call
-				// itself can only be sent back as one.
+				// The model wrote something else than an object that can be sent. It was told so in the
+				// result; the call itself can only be sent back as one.
 				input = emptyObject()
 			}
 			content = append(content, &types.ContentBlockMemberToolUse{Value: types.ToolUseBlock{

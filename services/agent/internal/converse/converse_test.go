@@ -48,7 +48,7 @@ func TestDocumentKeepsEverything(t *testing.T) {
 	if got, err := emptyObject().MarshalSmithyDocument(); err != nil || string(got) != "{}" {
 		t.Errorf("emptyObject is %s, %v", got, err)
 	}
-	for _, refused := range []string{"", "null", "[]", `"x"`, "{"} {
+	for _, refused := range []string{"", "null", "[]", `"x"`, "{", `{"":0}`, `{"a":[{"":{}}]}`} {
 		if _, err := document([]byte(refused)); err == nil {
 			t.Errorf("document(%q) was accepted", refused)
 		}

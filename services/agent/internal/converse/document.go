@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 
 	brdocument "github.com/aws/aws-sdk-go-v2/service/bedrockruntime/document"
 	smithydocument "github.com/aws/smithy-go/document"
@@ -21,7 +22,25 @@ func document(raw json.RawMessage) (brdocument.Interface, error) {
 	if value == nil {
 		return nil, errors.New("null instead of an object")
 	}
+	if emptyKey(value) {
+		return nil, errors.New("a member without a name") // smithy's encoder refuses it, and the whole request with it
+	}
 	return brdocument.NewLazyDocument(withNumbers(value)), nil
+}
+
+// emptyKey tells whether some object in value has a member whose name is empty.
+func emptyKey(value any) bool {
+	switch value := value.(type) {
+	case map[string]any:
+		for key, member := range value {
+			if key == "" || emptyKey(member) {
+				return true
+			}
+		}
+	case []any:
+		return slices.ContainsFunc(value, emptyKey)
+	}
+	return false
 }
 
 func emptyObject() brdocument.Interface { return brdocument.NewLazyDocument(map[string]any{}) }
