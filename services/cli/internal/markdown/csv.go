@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // WriteCSV writes rows as CSV that is safe to open in a spreadsheet: a cell that a spreadsheet would
@@ -27,7 +28,7 @@ func WriteCSV(w io.Writer, rows [][]string) error {
 
 func safeCell(cell string) string {
 	// Spreadsheets skip leading white space, and read full-width signs as their narrow forms.
-	start := strings.TrimLeft(cell, " \t\r\n\u00a0")
+	start := strings.TrimLeftFunc(cell, unicode.IsSpace)
 	if start == "" || !strings.ContainsAny(firstRune(start), "=+-@|%＝＋－＠") && cell[0] != '\t' && cell[0] != '\r' {
 		return cell
 	}
