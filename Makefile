@@ -58,6 +58,10 @@ test: build python build/tools/gotestsum ## run every test of every module, with
 	@GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname-and-test-fails} build/tools/gotestsum --raw-command \
 	  --post-run-command '.ci/count build/count' -- .ci/gotest -race -shuffle=on -timeout=10m -- $(MODULES)
 
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (20s) each; a new target is found by itself
+	@.ci/fuzz $(MODULES)
+
 .PHONY: bench
 bench: build python ## measure the promised speeds, and a Python handler beside the bridge; ARGS=-strict fails on a missed one
 	@cd e2e && $(GOBUILD) -o ../build/bench ./bench
