@@ -225,8 +225,8 @@ var chainRows = []chainRow{
 		want: "2 of 3 answered, 1 denied", says: "333333333333", newBridge: true,
 	},
 	{
-		fault: "429 to everything, without end", where: "AWS MCP Server",
-		inject: func(c *chain) { c.MCP.Inject(awsmcp.Throttled) },
+		fault: "429 with Retry-After beyond the deadline, every account", where: "AWS MCP Server",
+		inject: func(c *chain) { c.MCP.Inject(awsmcp.Throttled.RetryAfter(60)) },
 		want:   "0 of 3 answered, 3 failed", says: "throttled",
 	},
 	{

@@ -69,7 +69,7 @@ var rows = []row{
 		want: e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "429 to everything, without end", where: atMCP, warm: true,
+		fault: "429 to everything, without end", where: atMCP, warm: true, settings: settings{timeout: 30 * time.Second}, // it gives up before
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Throttled) },
 		want:   e2e.Coverage{Targets: 3, Failed: 3}, code: "throttled",
 	},
@@ -94,7 +94,7 @@ var rows = []row{
 		want: e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "503 to everything, without end", where: atMCP,
+		fault: "503 to everything, without end", where: atMCP, settings: settings{timeout: 30 * time.Second}, // it gives up before
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Unavailable) },
 		want:   e2e.Coverage{Targets: 3, Failed: 3}, code: "unavailable",
 	},
