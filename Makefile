@@ -84,11 +84,17 @@ evals: build python ## ask the evaluation questions on the local platform; print
 e2e: ## run the stories on the local platform; STACK=dev runs them on that Pulumi stack, see docs/live-stories.md
 	@cd e2e && E2E_STACK="$(STACK)" go test -count=1 -timeout 30m -v .
 
-.PHONY: e2e-pulumi
-e2e-pulumi: python ## deploy both Pulumi projects to the emulator, update, refresh, destroy; needs pulumi on PATH, and npm
+.PHONY: evaluator
+evaluator: infra/policy/simulate/node_modules/.package-lock.json ## install the evaluator that infra's tests judge the policies with; needs npm
+
+infra/policy/simulate/node_modules/.package-lock.json: infra/policy/simulate/package-lock.json
 	@cd infra/policy/simulate && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+.PHONY: e2e-pulumi
+e2e-pulumi: python evaluator ## deploy both Pulumi projects to the emulator, update, refresh, destroy; needs pulumi on PATH, and npm
 	@cd infra && go test -count=1 ./policy
-	@cd e2e && E2E_PULUMI=1 go test -count=1 -timeout 25m -v -run TestEnvironmentAndMember ./pulumi
+	@cd e2e && E2E_PULUMI=1 go test -count=1 -timeout 60m -v ./pulumi
 
 .PHONY: clean
 clean: ## remove what was built and installed
