@@ -65,6 +65,8 @@ func documents(t *testing.T) map[string]policy.Document {
 			RepositoryARN: "arn:aws:ecr:us-east-1:111111111111:repository/central-ops-dev-agent", Model: "us.anthropic.claude-sonnet-5",
 			Guardrail: "abcd1234", Provider: "central-ops-dev", Runtime: "central_ops_dev"}),
 		"target-trust": role.Trust,
+		// Neither organization nor ExternalId configured: the principal, the source identity and the session's name are left.
+		"target-trust-bare": policy.NewTarget(policy.TargetArgs{Partition: "aws", BridgeRoleARN: "arn:aws:iam::111111111111:role/central-ops-dev-bridge"}).Trust,
 	}
 	for name, document := range role.Inline {
 		all["target-"+name] = document

@@ -63,7 +63,16 @@ func requests() []request {
 		{"no session tags", "bridge", "sts:TagSession", targetARN, annotate, "target-trust", true},
 		{"foreign session tag", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "department"), "target-trust", false},
 		{"foreign session tag beside the person", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "central-ops:user,department"), "target-trust", false},
+		{"foreign session tag that ends as ours", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "x-central-ops:user"), "target-trust", false},
+		{"session tag from outside", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "central-ops:user", "aws:PrincipalOrgID", "o-other"), "target-trust", false},
 		{"source identity from outside", "bridge", "sts:SetSourceIdentity", targetARN, with(annotate, "aws:PrincipalOrgID", "o-other"), "target-trust", false},
+		{"another environment's bridge is not trusted, whatever it may do", "staging-bridge", "sts:AssumeRole", targetARN, assume, "target-trust", false},
+		{"another environment's bridge says not who", "staging-bridge", "sts:SetSourceIdentity", targetARN, annotate, "target-trust", false},
+		{"an administrator of the central account is not trusted", "administrator", "sts:AssumeRole", targetARN, assume, "target-trust", false},
+		{"bare: the bridge for a person", "bridge", "sts:AssumeRole", targetARN, with(assume, "sts:ExternalId", ""), "target-trust-bare", true},
+		{"bare: no person behind it", "bridge", "sts:AssumeRole", targetARN, with(assume, "sts:SourceIdentity", ""), "target-trust-bare", false},
+		{"bare: an administrator of the central account", "administrator", "sts:AssumeRole", targetARN, assume, "target-trust-bare", false},
+		{"bare: foreign session tag", "bridge", "sts:TagSession", targetARN, with(annotate, "aws:TagKeys", "department"), "target-trust-bare", false},
 		{"the gateway's role is not trusted", "gateway", "sts:AssumeRole", targetARN, assume, "target-trust", false},
 		{"the runtime's role is not trusted", "runtime", "sts:AssumeRole", targetARN, assume, "target-trust", false},
 		{"listed: a listed account", "bridge-listed", "sts:AssumeRole", targetARN, assume, "target-trust", true},
@@ -219,7 +228,12 @@ func TestSimulate(t *testing.T) {
 		t.Fatal(err)
 	}
 	identities["deployer"] = []policyOf{{"name": "deployer", "policy": json.RawMessage(deployer)}}
-	principals := keys{"target": "arn:aws:sts::222222222222:assumed-role/CentralOpsTargetRole/central-ops-dev", "bridge": bridgeARN, "bridge-listed": bridgeARN, "bridge-traced": bridgeARN}
+	// They may do anything by their own policies: what refuses them is the trust policy.
+	for _, name := range []string{"staging-bridge", "administrator"} {
+		identities[name] = []policyOf{{"name": name, "policy": policy.New(policy.Statement{Sid: "All", Effect: "Allow", Action: []string{"*"}, Resource: []string{"*"}})}}
+	}
+	principals := keys{"staging-bridge": "arn:aws:iam::111111111111:role/central-ops-staging-bridge", "administrator": "arn:aws:iam::111111111111:user/administrator",
+		"target": "arn:aws:sts::222222222222:assumed-role/CentralOpsTargetRole/central-ops-dev", "bridge": bridgeARN, "bridge-listed": bridgeARN, "bridge-traced": bridgeARN}
 	var simulations []any
 	for _, row := range requests() {
 		principal := principals[row.principal]
@@ -229,7 +243,7 @@ func TestSimulate(t *testing.T) {
 			principal = "arn:aws:iam::111111111111:role/central-ops-dev-" + row.principal
 		}
 		account := "111111111111"
-		if row.principal == "target" || row.trust == "target-trust" {
+		if row.principal == "target" || strings.HasPrefix(row.trust, "target-trust") {
 			account = "222222222222"
 		}
 		context := map[string]any{}
@@ -265,6 +279,7 @@ func TestSimulate(t *testing.T) {
 	if len(results) != len(simulations) || len(results) < 60 {
 		t.Fatalf("%d results of %d rows", len(results), len(simulations))
 	}
+	t.Logf("%d requests are judged", len(results))
 	for i, row := range requests() {
 		want := map[bool][]string{true: {"Allowed"}, false: {"ImplicitlyDenied", "ExplicitlyDenied"}}[row.allowed]
 		if results[i] != want[0] && results[i] != want[len(want)-1] {
