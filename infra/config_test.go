@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -127,5 +129,31 @@ forbid(principal, action, resource) when { false };
 `
 	if diff := cmp.Diff(want, c.Cedar()); diff != "" {
 		t.Errorf("Cedar mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// TestEveryKeyIsDocumented compares what is read with the table of docs/deploy.md.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	t.Parallel()
+	_, err := parse(map[string]string{"accounts": twoAccounts, "access": `{"ops":["all"]}`, "slip": "1"})
+	if err == nil {
+		t.Fatal("an unknown key is taken")
+	}
+	_, list, _ := strings.Cut(err.Error(), "central-ops:slip: is no key; known: ")
+	text, err := os.ReadFile("../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| key | default | meaning |\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for _, line := range strings.Split(table, "\n")[1:] {
+		for _, match := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(strings.Split(line, "|")[1], -1) {
+			documented = append(documented, match[1])
+		}
+	}
+	slices.Sort(documented)
+	if diff := cmp.Diff(strings.Split(list, ", "), documented); diff != "" {
+		t.Errorf("keys mismatch (-read +documented):\n%s", diff)
 	}
 }

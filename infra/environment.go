@@ -200,7 +200,8 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		Prefix: prefix, Name: strings.ReplaceAll(prefix, "-", "_"), Place: place, Binary: made.agent, Digest: made.digest,
 		Model: c.Model, GuardrailID: guardrail, GuardrailVersion: version, GatewayAuth: c.GatewayAuth, Scope: identity.Scope(prefix),
 		GatewayURL: g.URL, Issuer: people.Issuer, DiscoveryURL: people.DiscoveryURL, ClientID: people.ClientID, PoolID: people.PoolID,
-		MachineClientID: people.MachineClientID, DeletionProtection: c.DeletionProtection, Traces: traces, Tags: tags,
+		MachineClientID: people.MachineClientID, DeletionProtection: c.DeletionProtection, RetentionDays: c.RetentionDays,
+		Traces: traces, Tags: tags,
 	})
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package runtime
 import (
 	"github.com/central-ops/central-ops/infra/command"
 	"github.com/central-ops/central-ops/infra/policy"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/cloudwatch"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/ecr"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -21,6 +22,7 @@ type Args struct {
 	Issuer, DiscoveryURL, ClientID, PoolID pulumi.StringInput
 	MachineClientID                        pulumi.StringInput
 	DeletionProtection                     bool
+	RetentionDays                          int
 	Traces                                 string // OTLP endpoint of spans; "" for none
 	Tags                                   map[string]string
 }
@@ -103,10 +105,17 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		return nil, err
 	}
 	c.ARN, c.ID, c.Version = r.Field("arn"), r.Field("id"), r.Field("version")
+	// AgentCore makes the group at the first call if it is not there, and then keeps it for ever.
+	log, err := cloudwatch.NewLogGroup(ctx, name+"-"+Endpoint, &cloudwatch.LogGroupArgs{
+		Name: pulumi.Sprintf("/aws/bedrock-agentcore/runtimes/%s-%s", c.ID, Endpoint), RetentionInDays: pulumi.Int(a.RetentionDays),
+	}, parent)
+	if err != nil {
+		return nil, err
+	}
 	e, err := command.New(ctx, name+"-endpoint", &command.Args{Kind: "endpoint", Place: a.Place, Identity: []string{a.Name, Endpoint}, Spec: pulumi.Map{
 		"runtimeId": c.ID, "name": pulumi.String(Endpoint), "version": c.Version, "description": pulumi.String("what people call"),
 		"tags": pulumi.ToStringMap(a.Tags),
-	}}, parent)
+	}}, parent, pulumi.DependsOn([]pulumi.Resource{log}))
 	if err != nil {
 		return nil, err
 	}
