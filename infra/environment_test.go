@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/central-ops/central-ops/infra/policy"
 	"github.com/google/go-cmp/cmp"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -24,7 +30,12 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	r.resources = append(r.resources, args)
 	out := args.Inputs.Copy()
 	out["arn"] = resource.NewStringProperty("arn:aws:mock:us-east-1:111111111111:" + args.Name)
-	if args.TypeToken == "command:local:Command" {
+	switch args.TypeToken {
+	case "aws:iam/role:Role":
+		out["arn"] = resource.NewStringProperty("arn:aws:iam::111111111111:role/" + args.Inputs["name"].StringValue())
+	case "aws:lambda/alias:Alias":
+		out["arn"] = resource.NewStringProperty("arn:aws:lambda:us-east-1:111111111111:function:" + args.Inputs["functionName"].StringValue() + ":" + args.Inputs["name"].StringValue())
+	case "command:local:Command":
 		out["stdout"] = resource.NewStringProperty(`{"arn":"arn:aws:bedrock-agentcore:us-east-1:111111111111:x/` + args.Name + `","id":"` + args.Name + `-id","uri":"u@sha256:0","url":"https://gateway.example/mcp","version":"1"}`)
 	}
 	return args.Name + "-id", out, nil
@@ -287,5 +298,80 @@ func TestWrongPlace(t *testing.T) {
 				t.Errorf("%d resources are declared all the same", len(resources))
 			}
 		})
+	}
+}
+
+// TestPoliciesAreTheGoldenOnes finds every policy of the program among the golden files of infra/policy, which the evaluator
+// judges. Policies that only deny, of which the target role has many, need not be there.
+func TestPoliciesAreTheGoldenOnes(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("policy/testdata/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, text); err != nil {
+			t.Fatal(err)
+		}
+		golden[compact.String()] = strings.TrimSuffix(filepath.Base(file), ".json")
+	}
+	known := map[string]string{"organizationId": "o-exampleorg", "externalId": "central-ops-example", "stackSetOUs": `["r-abcd"]`}
+	used := map[string]bool{}
+	judge := func(owner string, document any) {
+		text, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read policy.Document // for the order of its members
+		if err := json.Unmarshal(text, &read); err != nil {
+			t.Fatalf("%s: %v", owner, err)
+		}
+		name, there := golden[read.JSON()]
+		used[name] = true
+		if allows := slices.ContainsFunc(read.Statement, func(s policy.Statement) bool { return s.Effect != "Deny" }); allows && !there {
+			t.Errorf("%s has a policy that is in no golden file: %s", owner, text)
+		}
+	}
+	for _, more := range []map[string]string{nil, {"gatewayAuth": "workload", "guardrail": "abcd1234:1", "traces": "true"}} {
+		maps.Copy(known, more)
+		for _, r := range register(t, known) {
+			for _, key := range []resource.PropertyKey{"policy", "assumeRolePolicy"} {
+				var document map[string]any
+				if v := r.Inputs[key]; v.IsString() && json.Unmarshal([]byte(v.StringValue()), &document) == nil && document["Statement"] != nil {
+					judge(r.Name, document)
+				}
+			}
+			if body := r.Inputs["templateBody"]; body.IsString() {
+				var template struct {
+					Resources map[string]struct{ Properties map[string]any }
+				}
+				if err := json.Unmarshal([]byte(body.StringValue()), &template); err != nil {
+					t.Fatal(err)
+				}
+				role := template.Resources["TargetRole"].Properties
+				judge("the stack set's role", role["AssumeRolePolicyDocument"])
+				for _, inline := range role["Policies"].([]any) {
+					judge("the stack set's role", inline.(map[string]any)["PolicyDocument"])
+				}
+				for i := 1; ; i++ {
+					deny, there := template.Resources[fmt.Sprintf("Deny%d", i)]
+					if !there {
+						break
+					}
+					judge("the stack set's role", deny.Properties["PolicyDocument"])
+				}
+			}
+		}
+	}
+	for _, name := range golden {
+		if !used[name] && name != "bridge-listed" && name != "target-trust-bare" { // without organization
+			t.Errorf("no resource has the golden policy %s", name)
+		}
 	}
 }
