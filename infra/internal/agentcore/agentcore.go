@@ -8,6 +8,8 @@
 // Errors of the service fall in three classes. Retried until the context ends: ConflictException while another operation
 // runs, and the ValidationException that says that a new role may not yet do what its policy allows. Retried by the SDK:
 // throttling and server errors. All others end the operation.
+//
+// The flows are tested by the true program against the control plane's stand-in, in e2e/local/controlplane.
 package agentcore
 
 import (
