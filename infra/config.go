@@ -59,6 +59,7 @@ var (
 	organizations = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
 	units         = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`)
+	environments  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`) // of accounts
 	guardrails    = regexp.MustCompile(`^[a-z0-9]+:([0-9]+|DRAFT)$`)
 	tagKeys       = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{1,128}$`)
 	tagValues     = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{0,256}$`)
@@ -290,6 +291,9 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 			r.fault(path+".name", "must not look like all, env:<environment> or an account's id: it could not be told from them", a.Name)
 		}
 		ids[a.ID], named[strings.ToLower(a.Name)] = true, true
+		if a.Environment != "" && !environments.MatchString(a.Environment) {
+			r.fault(path+".environment", "must have at most 64 letters, digits or any of _.-", a.Environment)
+		}
 		if a.Role == "" {
 			a.Role = "member"
 		}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
 )
 
 const twoAccounts = `[{"id":"111111111111","name":"Central","role":"central"},{"id":"222222222222","name":"Production","environment":"prod"}]`
@@ -80,6 +81,7 @@ func TestFaults(t *testing.T) {
 		"account twice":            {"accounts", `[{"id":"222222222222","name":"A"},{"id":"222222222222","name":"B"}]`, `central-ops:accounts[1].id: must be there once: got "222222222222"`},
 		"account name twice":       {"accounts", `[{"id":"222222222222","name":"A"},{"id":"333333333333","name":"a"}]`, `central-ops:accounts[1].name: must be there and be the only one: got "a"`},
 		"account role":             {"accounts", `[{"id":"222222222222","name":"A","role":"hub"}]`, `central-ops:accounts[0].role: must be central or member: got "hub"`},
+		"account environment":      {"accounts", `[{"id":"222222222222","name":"A","environment":"a<b"}]`, `central-ops:accounts[0].environment: must have at most 64 letters, digits or any of _.-: got "a\u003cb"`},
 		"account field":            {"accounts", `[{"id":"222222222222","nam":"A"}]`, `unknown field "nam"`},
 		"no accounts":              {"accounts", ``, `central-ops:accounts: must have at least one account, here or in central-ops:accountsFile: got null`},
 		"both accounts":            {"accountsFile", `accounts.json`, `central-ops:accountsFile: cannot be set together with central-ops:accounts: got "accounts.json"`},
@@ -155,5 +157,34 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	slices.Sort(documented)
 	if diff := cmp.Diff(strings.Split(list, ", "), documented); diff != "" {
 		t.Errorf("keys mismatch (-read +documented):\n%s", diff)
+	}
+}
+
+// TestStackFiles reads the stack files of the repository: both are valid as they are, and differ by values alone.
+func TestStackFiles(t *testing.T) {
+	t.Parallel()
+	got := map[string]Config{}
+	for _, stack := range []string{"dev", "prod"} {
+		text, err := os.ReadFile("../Pulumi." + stack + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file struct{ Config map[string]string }
+		if err := yaml.Unmarshal(text, &file); err != nil {
+			t.Fatal(err)
+		}
+		values := map[string]string{}
+		for key, value := range file.Config {
+			values[strings.TrimPrefix(key, "central-ops:")] = value
+		}
+		if got[stack], err = parse(values); err != nil {
+			t.Errorf("Pulumi.%s.yaml: %v", stack, err)
+		}
+		if got[stack].Environment != stack {
+			t.Errorf("Pulumi.%s.yaml is of environment %s", stack, got[stack].Environment)
+		}
+	}
+	if dev, prod := got["dev"], got["prod"]; prod.RetentionDays <= dev.RetentionDays || !prod.DeletionProtection || prod.ProvisionedConcurrency == 0 || prod.DailyTokens == 0 || prod.MFA != "ON" {
+		t.Errorf("prod is kept no better than dev: %+v", prod)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,5 +54,28 @@ func TestZipIsReproducible(t *testing.T) {
 	}
 	if body, err := io.ReadAll(f); err != nil || string(body) != "binary" {
 		t.Errorf("bootstrap = %q, %v", body, err)
+	}
+}
+
+// TestBinaryWithoutGo is not parallel: it takes the PATH away.
+func TestBinaryWithoutGo(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	err := build.Binary(t.Context(), ".", "./cmd/bridge", filepath.Join(t.TempDir(), "bridge"), "")
+	if err == nil || !strings.Contains(err.Error(), "build ./cmd/bridge: go is not on PATH; install the version that go.work names") {
+		t.Errorf("error = %v, want one that says what to install", err)
+	}
+}
+
+func TestBinaryThatDoesNotCompile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"go.mod": "module broken\n\ngo 1.26\n", "main.go": "package main\n\nfunc main() { gone() }\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := build.Binary(t.Context(), dir, ".", filepath.Join(dir, "out"), "")
+	if err == nil || !strings.Contains(err.Error(), "build . in "+dir) || !strings.Contains(err.Error(), "undefined: gone") {
+		t.Errorf("error = %v, want the compiler's words", err)
 	}
 }
