@@ -8,6 +8,8 @@ package pulumi_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -49,7 +51,7 @@ func open(t *testing.T) *box {
 	front := controlplane.New(controlplane.Config{Account: central})
 	control := httptest.NewServer(front)
 	t.Cleanup(control.Close)
-	images := httptest.NewServer(registry.New())
+	images := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(images.Close)
 
 	root := t.TempDir()
