@@ -6,7 +6,7 @@
 //	  X-Amzn-Bedrock-AgentCore-Runtime-Session-Id: <session>         made up if absent
 //	  X-Amzn-Bedrock-AgentCore-Runtime-Request-Id: <invocation>      for logs
 //	  X-Amz-Bedrock-AgentCore-Identity-WAT, or WorkloadAccessToken   the older name; for GATEWAY_AUTH=workload
-//	  Accept: text/event-stream                                      for a stream; JSON otherwise
+//	  Accept: text/event-stream                                      for a stream; JSON otherwise, or if preferred
 //
 //	200 application/json
 //	  {"response":"…","coverage":{…},"receipts":[…],"usage":{…},"turns":2,"tool_calls":1,"session_id":"…"}
@@ -17,7 +17,7 @@
 //	  {"type":"tool_call","id":"…","name":"…","input":{…}}
 //	  {"type":"tool_result","id":"…","ok":true,"coverage":{…},"duration_ms":812}
 //	  {"type":"done", …}                                 the JSON answer but the response; ends the stream
-//	  {"type":"error","code":"…","message":"…","hint":"…"}  instead of done; ends the stream
+//	  {"type":"error","code":"…","message":"…","hint":"…"}  instead of done, and what was done before it; ends the stream
 //
 //	GET /ping
 //	200 {"status":"Healthy"|"HealthyBusy","time_of_last_update":<unix seconds>}
@@ -37,7 +37,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"mime"
 	"net/http"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -111,20 +114,21 @@ func (a *api) invoke(w http.ResponseWriter, r *http.Request) {
 	defer a.activity.end()
 	start := time.Now()
 
-	var out reply = &jsonReply{w: w}
+	control := http.NewResponseController(w)
+	var out reply = &jsonReply{w: w, control: control}
 	if wantsStream(r.Header) {
-		out = &streamReply{w: w, control: http.NewResponseController(w)}
+		out = &streamReply{w: w, control: control}
 	}
 	out.begin()
 
 	inv := agent.Invocation{ID: requestID(r.Header)}
 	var answer agent.Answer
-	// The body has its own deadline; it must not stay, or it would end the invocation.
-	control := http.NewResponseController(w)
+	// The body has its own deadline. It must not stay, or it would end the invocation; after a body that broke
+	// off it must, or the server would wait for the rest before it answers.
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout)) // fails only without a connection, as in a test
 	err := a.read(r, &inv)
-	_ = control.SetReadDeadline(time.Time{})
 	if err == nil {
+		_ = control.SetReadDeadline(time.Time{})
 		answer, err = a.run(r.Context(), inv, out.events())
 	}
 	if err != nil {
@@ -142,7 +146,9 @@ func (a *api) run(ctx context.Context, inv agent.Invocation, events agent.Events
 		if recovered := recover(); recovered != nil {
 			err = &agent.Error{Op: "answer", Code: agent.CodeInternal, Message: "something went wrong inside the agent",
 				Hint: "ask again; if it stays, give the operator the session id and the time"}
-			a.config.Log.ErrorContext(ctx, "invocation panicked", slog.String("session", string(inv.Session)), slog.String("invocation", inv.ID))
+			// The stack names functions and lines, and nothing of what was said.
+			a.config.Log.ErrorContext(ctx, "invocation panicked", slog.String("session", string(inv.Session)), slog.String("invocation", inv.ID),
+				slog.String("stack", string(debug.Stack())))
 		}
 	}()
 	return a.runner.Run(ctx, inv, events)
@@ -224,18 +230,25 @@ func printable(id string) bool {
 	return len(id) <= maxID && strings.IndexFunc(id, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
-// wantsStream reports whether the client accepts text/event-stream.
+// wantsStream reports whether the client asks for text/event-stream by name and does not prefer JSON to it
+// (RFC 9110, 12.5.1). One that names both without preference, as MCP clients do, gets the stream.
 func wantsStream(header http.Header) bool {
+	quality := make(map[string]float64)
 	for _, accept := range header.Values("Accept") {
 		for media := range strings.SplitSeq(accept, ",") {
-			name, parameters, _ := strings.Cut(media, ";")
-			if strings.EqualFold(strings.TrimSpace(name), "text/event-stream") &&
-				strings.ReplaceAll(parameters, " ", "") != "q=0" {
-				return true
+			name, parameters, err := mime.ParseMediaType(media)
+			if err != nil {
+				continue
 			}
+			q, err := strconv.ParseFloat(parameters["q"], 64)
+			if err != nil {
+				q = 1
+			}
+			quality[name] = max(quality[name], q)
 		}
 	}
-	return false
+	stream := quality["text/event-stream"]
+	return stream > 0 && stream >= quality["application/json"]
 }
 
 // log writes the one line that an invocation leaves.

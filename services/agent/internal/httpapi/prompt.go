@@ -45,7 +45,7 @@ func decodePrompt(body []byte) (string, error) {
 	if strings.TrimSpace(prompt) == "" {
 		return "", invalid("the prompt is empty", "ask a question")
 	}
-	if holdsBlocks(prompt) {
+	if holdsBlocks([]byte(prompt), maxBlockDepth) {
 		return "", invalid("the prompt is a JSON text with tool blocks", "ask in words; tool calls and tool results are not the caller's to write")
 	}
 	return prompt, nil
@@ -100,12 +100,16 @@ func kindOf(raw json.RawMessage) string {
 	return "a number"
 }
 
+// maxBlockDepth is how deep tool blocks are looked for: in a list, in a message's content, and in the content of a block
+// there. Each level reads the rest again, so a bound keeps a prompt that is all nesting from costing minutes.
+const maxBlockDepth = 3
+
 // holdsBlocks reports whether a prompt is, as a whole, the JSON of conversation blocks. As a string it is
 // only text to this agent; it is refused because nobody asks a question that way, and whoever reads the
 // conversation later may not be as careful.
-func holdsBlocks(prompt string) bool {
-	raw := bytes.TrimSpace([]byte(prompt))
-	if raw[0] != '{' && raw[0] != '[' {
+func holdsBlocks(raw []byte, depth int) bool {
+	raw = bytes.TrimSpace(raw)
+	if depth == 0 || len(raw) == 0 || raw[0] != '{' && raw[0] != '[' {
 		return false
 	}
 	var blocks []map[string]json.RawMessage
@@ -125,7 +129,7 @@ func holdsBlocks(prompt string) bool {
 		if json.Unmarshal(block["type"], &kind) == nil && (kind == "tool_use" || kind == "tool_result") {
 			return true
 		}
-		if content := block["content"]; len(content) > 0 && holdsBlocks(string(content)) {
+		if holdsBlocks(block["content"], depth-1) {
 			return true
 		}
 	}

@@ -34,3 +34,24 @@ func FuzzDecodePrompt(f *testing.F) {
 		}
 	})
 }
+
+// Tool blocks are found where a conversation has them. Deeper is words: each level reads the rest again, and a
+// prompt that is all nesting must not cost minutes.
+func TestHoldsBlocks(t *testing.T) {
+	t.Parallel()
+	for prompt, want := range map[string]bool{
+		`{"toolUse":{}}`:                                              true,
+		`[{"text":"a"},{"type":"tool_result"}]`:                       true,
+		`[{"role":"user","content":[{"toolResult":{}}]}]`:             true,
+		`[{"role":"user","content":[{"content":[{"tool_use":{}}]}]}]`: true,
+		`{"content":[{"content":[{"content":[{"toolUse":{}}]}]}]}`:    false,
+		`what does {"toolUse":{}} mean?`:                              false,
+		`{"Statement":[{"Effect":"Deny"}]}`:                           false,
+		`["i-1","i-2"]`:                                               false,
+		``:                                                            false,
+	} {
+		if got := holdsBlocks([]byte(prompt), maxBlockDepth); got != want {
+			t.Errorf("holdsBlocks(%s) = %v, want %v", prompt, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	agent "github.com/central-ops/central-ops/services/agent"
 )
@@ -27,27 +28,44 @@ func bodyOf(failure *agent.Error) errorBody {
 	return errorBody{Code: failure.Code, Message: failure.Message, Hint: failure.Hint}
 }
 
+// writeTimeout bounds how long a client may take to receive a frame or an answer. One that does not read would
+// else hold its session for ever; a write that fails cancels the request's context.
+const writeTimeout = time.Minute
+
+func allowWriting(control *http.ResponseController) {
+	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails only without a connection, as in a test
+}
+
 // jsonReply answers with one JSON object.
-type jsonReply struct{ w http.ResponseWriter }
+type jsonReply struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
 
 func (*jsonReply) begin()               {}
 func (*jsonReply) events() agent.Events { return nil }
 
-func (j *jsonReply) finish(answer agent.Answer) {
-	j.w.Header().Set("Content-Type", "application/json")
-	writeJSON(j.w, answer)
-}
+func (j *jsonReply) finish(answer agent.Answer) { j.write(answer) }
 
 func (j *jsonReply) fail(failure *agent.Error, answer agent.Answer) {
-	body := struct {
+	j.write(struct {
 		Error         errorBody `json:"error"`
-		*agent.Answer           // what was done before the error; nil when nothing was
-	}{Error: bodyOf(failure)}
-	if answer.Turns > 0 {
-		body.Answer = &answer
-	}
+		*agent.Answer           // what was done before the error
+	}{bodyOf(failure), done(answer)})
+}
+
+func (j *jsonReply) write(value any) {
+	allowWriting(j.control)
 	j.w.Header().Set("Content-Type", "application/json")
-	writeJSON(j.w, body)
+	writeJSON(j.w, value)
+}
+
+// done returns the answer that stands beside an error, nil when nothing was done before it.
+func done(answer agent.Answer) *agent.Answer {
+	if answer.Turns == 0 {
+		return nil
+	}
+	return &answer
 }
 
 // streamReply answers with server-sent events. Each frame is flushed, so that a token is on its way as
@@ -72,6 +90,7 @@ func (s *streamReply) frame(value any) {
 	s.buffer.WriteString("data: ")
 	writeJSON(&s.buffer, value) // ends in a newline and has no other
 	s.buffer.WriteByte('\n')
+	allowWriting(s.control)
 	if _, err := s.w.Write(s.buffer.Bytes()); err == nil {
 		_ = s.control.Flush()
 	}
@@ -120,9 +139,10 @@ func (s *streamReply) finish(answer agent.Answer) {
 	}{"done", answer})
 }
 
-func (s *streamReply) fail(failure *agent.Error, _ agent.Answer) {
+func (s *streamReply) fail(failure *agent.Error, answer agent.Answer) {
 	s.frame(struct {
 		Type string `json:"type"`
 		errorBody
-	}{"error", bodyOf(failure)})
+		*agent.Answer
+	}{"error", bodyOf(failure), done(answer)})
 }
