@@ -89,11 +89,8 @@ func build(ctx context.Context, settings config.Config, log *slog.Logger) (http.
 	if err != nil {
 		return nil, nil, fmt.Errorf("AWS configuration: %w", err)
 	}
-	if sdk.Region == "" {
-		return nil, nil, errors.New("AWS_REGION: is required: Bedrock is called in it")
-	}
 	spans, err := telemetry.New(ctx, telemetry.Config{
-		Endpoint: settings.TracesEndpoint, Version: version, ModelID: settings.ModelID, Region: sdk.Region, Credentials: sdk.Credentials,
+		Endpoint: settings.TracesEndpoint, Version: version, ModelID: settings.ModelID, Region: settings.Region, Credentials: sdk.Credentials,
 	})
 	if err != nil {
 		return nil, nil, err
@@ -147,7 +144,9 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		ReadHeaderTimeout: 10 * time.Second,
 		// No ReadTimeout: it would go on while a question is answered and then cancel it. The handler
 		// bounds the reading of the body itself.
-		IdleTimeout: 2 * time.Minute,
+		// The handler sets its own deadline for each write; this one is for the answers of others, such as 404.
+		WriteTimeout: time.Minute,
+		IdleTimeout:  2 * time.Minute,
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

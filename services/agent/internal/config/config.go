@@ -2,6 +2,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +25,7 @@ type Config struct {
 	GatewayAuth       string        // GATEWAY_AUTH: AuthUser (default) or AuthWorkload
 	OAuthProviderName string        // OAUTH_PROVIDER_NAME: credential provider; required with AuthWorkload
 	OAuthScopes       []string      // OAUTH_SCOPES: separated by space or comma; may be empty
-	Region            string        // AWS_REGION, else AWS_DEFAULT_REGION; "" leaves it to the SDK
+	Region            string        // AWS_REGION, else AWS_DEFAULT_REGION: where Bedrock is called; required
 	ModelID           string        // MODEL_ID: inference profile id or ARN; default by Region, see DefaultModelID
 	GuardrailID       string        // GUARDRAIL_ID: "" for none
 	GuardrailVersion  string        // GUARDRAIL_VERSION: default DRAFT, with GUARDRAIL_ID
@@ -78,13 +79,13 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		LogLevel:          r.level("LOG_LEVEL"),
 	}
 	if !strings.EqualFold(r.text("OTEL_SDK_DISABLED"), "true") && r.text("OTEL_TRACES_EXPORTER") != "none" {
-		config.TracesEndpoint = r.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-		if config.TracesEndpoint == "" {
-			config.TracesEndpoint = r.text("OTEL_EXPORTER_OTLP_ENDPOINT")
-		}
+		config.TracesEndpoint = cmp.Or(r.endpoint("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), r.endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"))
 	}
 	if config.Region == "" {
 		config.Region = r.text("AWS_DEFAULT_REGION")
+	}
+	if config.Region == "" {
+		r.fault("AWS_REGION", "is required: Bedrock is called in it", "")
 	}
 	if config.ModelID == "" {
 		config.ModelID = DefaultModelID(config.Region)
@@ -218,6 +219,21 @@ func (r *reader) url(name string) string {
 	}
 	if parsed.Scheme != "https" && (parsed.Scheme != "http" || !loopback(parsed.Hostname())) {
 		r.fault(name, rule, parsed.Redacted())
+		return ""
+	}
+	return value
+}
+
+// endpoint reads the URL of a collector. Spans hold no secrets, so plain http is accepted; what is no URL the
+// OpenTelemetry SDK would replace by its default without a word.
+func (r *reader) endpoint(name string) string {
+	value := r.text(name)
+	if value == "" {
+		return ""
+	}
+	parsed, err := url.Parse(value)
+	if err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http" {
+		r.faults = append(r.faults, fmt.Errorf("%s: must be an http or https URL", name)) // the value may hold a password
 		return ""
 	}
 	return value

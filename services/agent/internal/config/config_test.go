@@ -48,7 +48,7 @@ func TestGatewayURL(t *testing.T) {
 		"https://user:pw@gw.example":   "",
 		"https://gw.example/#fragment": "",
 	} {
-		got, err := FromEnv(env("GATEWAY_URL", given))
+		got, err := FromEnv(env("GATEWAY_URL", given, "AWS_REGION", "us-east-1"))
 		if got.GatewayURL != want || (err == nil) != (want != "") {
 			t.Errorf("GATEWAY_URL=%s: %q, %v; want %q", given, got.GatewayURL, err, want)
 		}
@@ -63,12 +63,14 @@ func TestEveryFaultIsReportedAtOnce(t *testing.T) {
 	_, err := FromEnv(env(
 		"GATEWAY_AUTH", "none", "MAX_TURNS", "0", "MAX_TOOL_CALLS", "many", "MAX_OUTPUT_TOKENS", "-1", "INVOCATION_TIMEOUT", "90",
 		"TOOL_TIMEOUT", "0s", "PORT", "99999", "TOKEN_CLIENT_IDS", "a", "LOG_LEVEL", "loud", "GUARDRAIL_VERSION", "1",
+		"OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318",
 	))
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, name := range []string{
 		"GATEWAY_URL", "GATEWAY_AUTH", "MAX_TURNS", "MAX_TOOL_CALLS", "MAX_OUTPUT_TOKENS", "INVOCATION_TIMEOUT", "TOOL_TIMEOUT", "PORT", "TOKEN_ISSUER", "LOG_LEVEL", "GUARDRAIL_VERSION",
+		"AWS_REGION", "OTEL_EXPORTER_OTLP_ENDPOINT",
 	} {
 		if !strings.Contains(err.Error(), name+": ") {
 			t.Errorf("%s is not reported in:\n%v", name, err)

@@ -116,7 +116,7 @@ func (t *Telemetry) flush() {
 // Handler wraps the server.
 func (t *Telemetry) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/invocations" {
+		if r.Method != http.MethodPost || r.URL.Path != "/invocations" {
 			next.ServeHTTP(w, r)
 			return
 		}
