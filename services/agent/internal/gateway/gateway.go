@@ -66,18 +66,18 @@ const (
 
 // Authorizer gives a request its credentials.
 type Authorizer interface {
-	// Authorize returns the headers that authenticate a request for caller. renew asks for fresh
-	// credentials because the Gateway refused the last ones; renewed reports whether these are fresh,
-	// so that it makes sense to try again. Errors are *agent.Error.
-	Authorize(ctx context.Context, caller agent.Caller, renew bool) (header http.Header, renewed bool, err error)
+	// Authorize returns the headers that authenticate a request for caller. refused are headers that it gave
+	// before and that the Gateway did not accept; nil for none. If it has no others, it returns the same.
+	// Errors are *agent.Error.
+	Authorize(ctx context.Context, caller agent.Caller, refused http.Header) (http.Header, error)
 }
 
 // UserToken is the Authorizer that sends the person's own token on.
 type UserToken struct{}
 
-// Authorize implements Authorizer. There is nothing to renew: the person must sign in again.
-func (UserToken) Authorize(_ context.Context, caller agent.Caller, _ bool) (http.Header, bool, error) {
-	return http.Header{"Authorization": {"Bearer " + caller.Token}}, false, nil
+// Authorize implements Authorizer. There is never another token: the person must sign in again.
+func (UserToken) Authorize(_ context.Context, caller agent.Caller, _ http.Header) (http.Header, error) {
+	return http.Header{"Authorization": {"Bearer " + caller.Token}}, nil
 }
 
 // Config says how to reach the Gateway.
@@ -244,13 +244,13 @@ func (t *Toolbox) Close() {
 
 // attempt runs do on a connected session, with one retry.
 func (t *Toolbox) attempt(ctx context.Context, caller agent.Caller, op, subject string, do func(context.Context, *mcp.ClientSession) error) error {
-	renew := false
+	var refused http.Header
 	for try := 1; ; try++ {
-		header, renewed, err := t.authorize(ctx, caller, renew)
+		header, err := t.authorize(ctx, caller, refused)
 		if err != nil {
 			return err
 		}
-		if renew && !renewed {
+		if refused != nil && header.Get("Authorization") == refused.Get("Authorization") {
 			return refusedToken(op, subject)
 		}
 		t.headers.Store(&header)
@@ -262,7 +262,9 @@ func (t *Toolbox) attempt(ctx context.Context, caller agent.Caller, op, subject 
 		if ctx.Err() != nil || try == maxAttempts || !failure.retry {
 			return failure.err
 		}
-		renew = failure.renew
+		if failure.renew {
+			refused = header
+		}
 		if !wait(ctx, failure.after) {
 			return failure.err
 		}
@@ -270,10 +272,10 @@ func (t *Toolbox) attempt(ctx context.Context, caller agent.Caller, op, subject 
 }
 
 // authorize asks for credentials, within the tool timeout.
-func (t *Toolbox) authorize(ctx context.Context, caller agent.Caller, renew bool) (http.Header, bool, error) {
+func (t *Toolbox) authorize(ctx context.Context, caller agent.Caller, refused http.Header) (http.Header, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.config.ToolTimeout)
 	defer cancel()
-	return t.authorizer.Authorize(ctx, caller, renew)
+	return t.authorizer.Authorize(ctx, caller, refused)
 }
 
 func wait(ctx context.Context, d time.Duration) bool {

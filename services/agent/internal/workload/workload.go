@@ -31,6 +31,9 @@ import (
 // passed on (https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-headers.html, read 2026-10).
 const UserTokenHeader = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token"
 
+// scheme begins the Authorization header.
+const scheme = "Bearer "
+
 const (
 	// renewBefore is how long before its expiry a token is replaced: longer than a tool call takes.
 	renewBefore = 2 * time.Minute
@@ -60,30 +63,32 @@ func New(client Client, provider string, scopes []string) *Authorizer {
 	return &Authorizer{client: client, provider: provider, scopes: scopes}
 }
 
-// Authorize returns the headers of a request. With renew the token at hand is not used again.
-func (a *Authorizer) Authorize(ctx context.Context, caller agent.Caller, renew bool) (http.Header, bool, error) {
+// Authorize returns the headers of a request. A token that the Gateway refused is not used again; calls at
+// once that were refused with the same one share its successor.
+func (a *Authorizer) Authorize(ctx context.Context, caller agent.Caller, refused http.Header) (http.Header, error) {
 	if caller.WorkloadToken == "" {
-		return nil, false, &agent.Error{
+		return nil, &agent.Error{
 			Op: "get the agent's token", Code: agent.CodeUnauthenticated,
 			Message: "the Runtime sent no workload access token",
 			Hint:    "sign in again and ask through the Runtime; the operator: the Runtime sends one only when it has a JWT authorizer",
 		}
 	}
-	token, renewed, err := a.get(ctx, caller.WorkloadToken, renew)
+	token, err := a.get(ctx, caller.WorkloadToken, strings.TrimPrefix(refused.Get("Authorization"), scheme))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	header := make(http.Header, 2)
-	header.Set("Authorization", "Bearer "+token)
+	header.Set("Authorization", scheme+token)
 	header.Set(UserTokenHeader, caller.Token)
-	return header, renewed, nil
+	return header, nil
 }
 
-func (a *Authorizer) get(ctx context.Context, workloadToken string, renew bool) (token string, renewed bool, err error) {
+func (a *Authorizer) get(ctx context.Context, workloadToken, refused string) (string, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	renew := refused != "" && refused == a.token
 	if !renew && a.token != "" && time.Until(a.expires) > 0 {
-		return a.token, false, nil
+		return a.token, nil
 	}
 	input := &bedrockagentcore.GetResourceOauth2TokenInput{
 		WorkloadIdentityToken:          aws.String(workloadToken),
@@ -96,17 +101,17 @@ func (a *Authorizer) get(ctx context.Context, workloadToken string, renew bool) 
 	}
 	output, err := a.client.GetResourceOauth2Token(ctx, input)
 	if err != nil {
-		return "", false, classify(err)
+		return "", classify(err)
 	}
 	if aws.ToString(output.AccessToken) == "" {
-		return "", false, &agent.Error{
+		return "", &agent.Error{
 			Op: "get the agent's token", Code: agent.CodeUnavailable, Message: "AgentCore Identity gave no token",
 			Hint: "the operator: check the credential provider and its scopes",
 		}
 	}
 	a.token = *output.AccessToken
 	a.expires = expiry(a.token, time.Now()).Add(-renewBefore)
-	return a.token, true, nil
+	return a.token, nil
 }
 
 // expiry reads the exp claim of a JWT. The token is not ours to verify: the Gateway does.
