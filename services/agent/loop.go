@@ -116,6 +116,9 @@ type run struct {
 	dropped  int            // exchanges that were dropped for space
 	capped   bool           // a tool call was refused because of MaxToolCalls
 	streamed bool           // some text was passed on
+
+	malformed bool   // the model's output was malformed once
+	begun     string // what it had written then, with which the response begins
 }
 
 func (r *run) do(ctx context.Context) error {
@@ -129,7 +132,6 @@ func (r *run) do(ctx context.Context) error {
 	}
 	r.tools = tools
 
-	malformed := 0
 	for {
 		r.dropped += r.conv.fit(r.current.size())
 		turn, err := r.turn(ctx)
@@ -146,43 +148,38 @@ func (r *run) do(ctx context.Context) error {
 
 		switch turn.Stop {
 		case StopContextExceeded:
-			if len(r.conv.exchanges) == 0 {
-				return r.stop(StoppedByContext)
-			}
-			r.dropped += r.conv.dropOldest()
-			continue
-		case StopMalformedOutput, StopMalformedToolUse:
-			if malformed++; malformed > 1 {
-				return &Error{
-					Op: "ask the model", Code: CodeUnavailable,
-					Message: "the model's output was malformed twice",
-					Hint:    "ask again, more simply; if it stays, try another MODEL_ID",
-				}
-			}
-			if r.answer.Turns < r.agent.limits.MaxTurns {
+			// Text that was written may have been passed on: the same turn again would write it twice.
+			if text == "" && len(r.conv.exchanges) > 0 {
+				r.dropped += r.conv.dropOldest()
 				continue
 			}
-			return r.stop(StoppedByTurns)
 		case StopGuardrail:
 			return r.refuse(text, StoppedByGuardrail, "A guardrail stopped this answer.")
 		case StopContentFiltered:
 			return r.refuse(text, StoppedByFilter, "The model provider's content filter stopped this answer.")
 		}
 
+		if turn.malformed(calls) {
+			if r.malformed {
+				return errMalformed
+			}
+			r.malformed = true
+			if r.answer.Turns >= r.agent.limits.MaxTurns {
+				return r.stopWith(StoppedByTurns, text)
+			}
+			r.correct(text)
+			continue
+		}
+
 		if len(turn.Message.Blocks) > 0 {
 			r.current = append(r.current, turn.Message)
 		}
-		if turn.Stop == StopMaxTokens {
+		switch {
+		case turn.Stop == StopContextExceeded:
+			return r.stopWith(StoppedByContext, text)
+		case turn.Stop == StopMaxTokens:
 			return r.stopWith(StoppedByOutputTokens, text)
-		}
-		if len(calls) == 0 {
-			if turn.Stop == StopToolUse {
-				// The model says that it wants a tool and names none: as malformed as the others.
-				if malformed++; malformed <= 1 && r.answer.Turns < r.agent.limits.MaxTurns {
-					r.current = r.current[:len(r.current)-min(1, len(turn.Message.Blocks))]
-					continue
-				}
-			}
+		case len(calls) == 0:
 			return r.finish(text)
 		}
 		if r.answer.Turns >= r.agent.limits.MaxTurns {
@@ -239,6 +236,30 @@ func (m Message) parts() (string, []ToolCall) {
 		}
 	}
 	return strings.TrimSpace(text.String()), calls
+}
+
+// malformed reports whether a turn cannot be used: the model says so, or that it wants a tool and names none.
+func (t Turn) malformed(calls []ToolCall) bool {
+	return t.Stop == StopMalformedOutput || t.Stop == StopMalformedToolUse || t.Stop == StopToolUse && len(calls) == 0
+}
+
+var errMalformed = &Error{
+	Op: "ask the model", Code: CodeUnavailable,
+	Message: "the model's output was malformed twice",
+	Hint:    "ask again, more simply; if it stays, try another MODEL_ID",
+}
+
+// correct prepares to ask the model once more after malformed output. Text that it wrote may have been
+// passed on, so it stays, and the model is asked to go on from it; without text the same is asked again.
+func (r *run) correct(text string) {
+	if text == "" {
+		return
+	}
+	r.begun = text + "\n\n"
+	r.current = append(r.current,
+		Message{Role: RoleAssistant, Blocks: []Block{{Text: text}}},
+		Message{Role: RoleUser, Blocks: []Block{{Text: "(Automatic message: the tool call after this text was malformed and did not run. " +
+			"Go on from where the text ends, without repeating it.)"}}})
 }
 
 // outcome is what came of one tool call.
@@ -457,6 +478,7 @@ func (r *run) refuse(text, by, sentence string) error {
 
 // complete appends the server's own notices, keeps the exchange and fills the answer.
 func (r *run) complete(text string) {
+	text = r.begun + text
 	for _, notice := range []string{r.asked.notice(), r.droppedNotice()} {
 		if notice != "" {
 			r.emit(notice)
@@ -529,7 +551,7 @@ func (r *run) boundSentence(bound string) string {
 		what = fmt.Sprintf("the time limit of %s for one question (INVOCATION_TIMEOUT)", limits.InvocationTimeout)
 		next = "Ask for fewer accounts or Regions at once."
 	case StoppedByContext:
-		what = "the model's context window, although earlier questions were left out"
+		what = "the model's context window"
 		next = "Narrow the question, or begin a new session."
 	}
 	return fmt.Sprintf("Stopped by %s. %s %s", what, r.soFar(), next)

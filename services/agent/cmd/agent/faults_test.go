@@ -1,9 +1,13 @@
 package main
 
 import (
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/central-ops/central-ops/services/agent/internal/standin"
 )
@@ -41,6 +45,15 @@ func TestBounds(t *testing.T) {
 		"time in the model": {
 			environment: []string{"INVOCATION_TIMEOUT=300ms"}, script: always(standin.Turn{Hang: true}), bound: "INVOCATION_TIMEOUT", turns: 1,
 		},
+		"time in retries": {
+			environment: []string{"INVOCATION_TIMEOUT=300ms"}, bound: "INVOCATION_TIMEOUT", turns: 1,
+			script: func(_ int, request standin.ConverseRequest) standin.Turn {
+				if request.Stream {
+					return standin.Turn{StreamError: "throttlingException"}
+				}
+				return standin.Turn{Status: 429, Code: "ThrottlingException", Message: "slow down"}
+			},
+		},
 		"time in a tool": {
 			environment: []string{"INVOCATION_TIMEOUT=300ms"}, script: always(query("a")),
 			onCall: func(standin.Call) standin.Reply { return standin.Reply{Hang: true} },
@@ -64,6 +77,85 @@ func TestBounds(t *testing.T) {
 				}
 				if got.Turns != row.turns || got.ToolCalls != row.calls {
 					t.Errorf("%d turns and %d tool calls, want %d and %d", got.Turns, got.ToolCalls, row.turns, row.calls)
+				}
+			})
+		}
+	}
+}
+
+// Output that was malformed after some text stays in the conversation, with a word on what was wrong: asked
+// the same again, the model would write the text twice. What the person sees is in testdata/exchanges/malformed.txtar.
+func TestMalformedOutputIsCorrected(t *testing.T) {
+	t.Parallel()
+	b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t,
+		standin.Turn{Blocks: []standin.Block{standin.Text("Two accounts. "), query("a").Blocks[0]}, Stop: "malformed_tool_use"},
+		query("b"), say("One instance."), say("Yes."),
+	)}})
+	if got := b.ask("which instances?"); got.Response != "Two accounts.\n\nOne instance." || got.ToolCalls != 1 {
+		t.Errorf("answer %+v", got)
+	}
+	messages := b.bedrock.Requests()[1].Messages
+	if len(messages) != 3 || *messages[1].Content[0].Text != "Two accounts." || !strings.Contains(*messages[2].Content[0].Text, "malformed") {
+		t.Errorf("%d messages, want the question, the text and what was wrong", len(messages))
+	}
+	b.ask("sure?") // the conversation is one that Bedrock accepts
+}
+
+// A window that is full makes room by dropping old questions, once more, and the answer says so.
+func TestFullContextWindowDropsOldQuestions(t *testing.T) {
+	t.Parallel()
+	for name, full := range map[string]standin.Turn{
+		"stop reason": {Stop: "model_context_window_exceeded"},
+		"refused":     {Status: 400, Code: "ValidationException", Message: "prompt is too long: 203105 tokens > 200000 maximum"},
+	} {
+		for _, streamed := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, say("one"), say("two"), full, say("three"))}})
+				b.ask("first")
+				b.ask("second")
+				var text string
+				if streamed {
+					text, _, _ = b.stream(t.Context(), "third").all()
+				} else {
+					text = b.ask("third").Response
+				}
+				if !strings.HasPrefix(text, "three\n\n") || !strings.Contains(text, "oldest 1 question") {
+					t.Errorf("text %q, want the answer and that a question was dropped", text)
+				}
+				if got := len(b.bedrock.Requests()[3].Messages); got != 3 {
+					t.Errorf("%d messages after the drop, want 3", got)
+				}
+			})
+		}
+	}
+}
+
+// An answer that is none ends in an error, after a bounded number of requests.
+func TestModelAnswersGarbage(t *testing.T) {
+	t.Parallel()
+	for name, garbage := range map[string]string{
+		"HTML":             "<html>sign in</html>",
+		"half JSON":        `{"output":{"message":{"role":"assist`,
+		"nothing in it":    `{}`,
+		"another type":     `{"output":{"message":{"role":"assistant","content":"text"}},"stopReason":"end_turn"}`,
+		"event stream cut": "\x00\x00\x00\xff\x00\x00\x00\x10",
+	} {
+		for _, streamed := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				b := start(t, &box{bedrock: &standin.Bedrock{Script: func(int, standin.ConverseRequest) standin.Turn { return standin.Turn{Garbage: garbage} }}})
+				var text, code string
+				if streamed {
+					var last frame
+					text, _, last = b.stream(t.Context(), "hello").all()
+					code = last.Code
+				} else {
+					got := b.ask("hello")
+					text, code = got.Response, got.Error.Code
+				}
+				if n := len(b.bedrock.Requests()); code != "unavailable" || text != "" || n > 5 {
+					t.Errorf("code %q and text %q after %d requests, want unavailable and nothing after at most 5", code, text, n)
 				}
 			})
 		}
@@ -211,6 +303,7 @@ func TestGatewayFaults(t *testing.T) {
 	always := func(reply standin.Reply) func() func(standin.Call) standin.Reply {
 		return func() func(standin.Call) standin.Reply { return func(standin.Call) standin.Reply { return reply } }
 	}
+	events := http.Header{"Content-Type": {"text/event-stream"}}
 	for name, row := range map[string]struct {
 		onCall func() func(standin.Call) standin.Reply
 		calls  int    // that reach the Gateway
@@ -234,6 +327,14 @@ func TestGatewayFaults(t *testing.T) {
 		"internal error":    {onCall: always(standin.Reply{IsError: true, Text: "An internal error occurred. Please retry later."}), calls: 1, told: "internal error", notice: "gave no result"},
 		"too large":         {onCall: always(standin.Reply{Text: `{"ok":true,"data":"` + strings.Repeat("x", 300_000) + `"}`}), calls: 1, told: "narrow the query"},
 		"far too large":     {onCall: always(standin.Reply{Text: strings.Repeat("x", 9<<20)}), calls: 1, told: "narrow the query"},
+		"HTML":              {onCall: always(standin.Reply{Status: 200, Body: "<html>sign in</html>"}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
+		"half JSON":         {onCall: always(standin.Reply{Status: 200, Body: `{"jsonrpc":"2.0","id":`}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
+		"no JSON-RPC":       {onCall: always(standin.Reply{Status: 200, Body: `{"message":"Forbidden"}`}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
+		"half an event":     {onCall: always(standin.Reply{Status: 200, Body: "data: {\"jsonrpc\":\n\n", Header: events}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
+		"no event":          {onCall: always(standin.Reply{Status: 200, Body: ": nothing\n\n", Header: events}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
+		"no result":         {onCall: always(standin.Reply{Result: "null"}), calls: 1, told: "nothing"},
+		"result of a type":  {onCall: always(standin.Reply{Result: `{"content":"text"}`}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
+		"a picture":         {onCall: always(standin.Reply{Result: `{"content":[{"type":"image","mimeType":"image/png","data":"AAAA"}]}`}), calls: 1, told: "only text is read"},
 		"plain text":        {onCall: always(standin.Reply{Text: "just words"}), calls: 1, told: "just words"},
 		"nothing":           {onCall: always(standin.Reply{Text: ""}), calls: 1, told: "nothing"},
 	} {
@@ -310,6 +411,58 @@ func TestWorkloadMode(t *testing.T) {
 	}
 	if got := b.ask("hello", "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id", "another-session-0123456789-0123456789"); got.Error.Code != "unauthenticated" {
 		t.Errorf("without a workload access token: %+v, want unauthenticated", got)
+	}
+}
+
+// An M2M token is used until shortly before it expires, and calls at once that were refused with it share the next one.
+func TestWorkloadTokenIsRenewed(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	jwt := func(n int, life time.Duration) string {
+		claims := fmt.Sprintf(`{"n":%d,"exp":%d}`, n, now.Add(life).Unix())
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+	}
+	for name, row := range map[string]struct {
+		life    time.Duration
+		refused bool // the Gateway refuses the first token when tools are called
+		want    int  // tokens got for two questions: a list of tools and three calls, then none
+		forced  int  // of them because the last one was refused
+	}{
+		"long":              {life: time.Hour, want: 1},
+		"about to expire":   {life: time.Minute, want: 4},
+		"refused in a turn": {life: time.Hour, refused: true, want: 2, forced: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			vault := &standin.Identity{OnToken: func(n int, _ standin.TokenRequest) string { return jwt(n, row.life) }}
+			var arrived sync.WaitGroup
+			arrived.Add(3)
+			gateway := &standin.Gateway{}
+			gateway.OnCall = func(call standin.Call) standin.Reply {
+				if row.refused && call.Header.Get("Authorization") == "Bearer "+jwt(0, row.life) {
+					arrived.Done()
+					arrived.Wait() // all three are refused with the first token
+					return standin.Reply{Status: 401}
+				}
+				return standin.Reply{Text: fullAnswer}
+			}
+			b := start(t, &box{gateway: gateway, vault: vault, bedrock: &standin.Bedrock{Script: turns(t, query("a", "b", "c"), say("done"), say("again"))}},
+				"GATEWAY_AUTH=workload", "OAUTH_PROVIDER_NAME=provider")
+			for range 2 {
+				if got := b.ask("hello", "WorkloadAccessToken", "wat"); got.Error.Code != "" {
+					t.Fatalf("answer %+v", got)
+				}
+			}
+			forced := 0
+			for _, request := range vault.Requests() {
+				if request.ForceAuthentication {
+					forced++
+				}
+			}
+			if n := len(vault.Requests()); n != row.want || forced != row.forced {
+				t.Errorf("%d tokens, %d forced; want %d, %d", n, forced, row.want, row.forced)
+			}
+		})
 	}
 }
 

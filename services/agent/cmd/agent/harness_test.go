@@ -350,7 +350,3 @@ func query(ids ...string) standin.Turn {
 const fullAnswer = `{"ok":true,"coverage":{"targets":2,"answered":2,"denied":0,"failed":0,"skipped":0},"results":[` +
 	`{"account_id":"111111111111","account_name":"Central","region":"us-east-1","status":"ok","count":1,"data":[{"id":"i-1"}],"receipt":{"role_arn":"arn:aws:iam::111111111111:role/CentralOpsTargetRole","source_identity":"alice","operation":"ec2:DescribeInstances","api_calls":1,"duration_ms":12}},` +
 	`{"account_id":"222222222222","account_name":"Production","region":"us-east-1","status":"ok","count":0,"data":[],"receipt":{"role_arn":"arn:aws:iam::222222222222:role/CentralOpsTargetRole","source_identity":"alice","operation":"ec2:DescribeInstances","api_calls":1,"duration_ms":15}}]}`
-
-const partialAnswer = `{"ok":true,"coverage":{"targets":2,"answered":1,"denied":1,"failed":0,"skipped":0},"results":[` +
-	`{"account_id":"111111111111","account_name":"Central","region":"us-east-1","status":"ok","count":1,"data":[{"id":"i-1"}],"receipt":{"role_arn":"arn:aws:iam::111111111111:role/CentralOpsTargetRole","source_identity":"alice","operation":"ec2:DescribeInstances","api_calls":1,"duration_ms":12}},` +
-	`{"account_id":"333333333333","account_name":"Staging","region":"us-east-1","status":"denied","error":{"code":"forbidden","message":"no policy permits it","hint":"ask for access"}}]}`

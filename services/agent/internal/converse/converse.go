@@ -253,7 +253,7 @@ func readOutput(output *bedrockruntime.ConverseOutput, names names) (agent.Turn,
 	}
 	message, ok := output.Output.(*types.ConverseOutputMemberMessage)
 	if !ok {
-		if output.Output == nil {
+		if output.Output == nil && turn.Stop != "" {
 			return turn, nil // some stop reasons come without a message
 		}
 		return turn, errNoMessage

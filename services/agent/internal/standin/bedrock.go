@@ -76,6 +76,7 @@ type Turn struct {
 	Stop   string // default: tool_use if there is a tool use, else end_turn
 	Usage  map[string]int
 
+	Garbage       string // answer with this, which is no answer
 	Status        int    // with Code: refuse the request with this status
 	Code, Message string // the exception's name and message
 	StreamError   string // the exception that ends a stream after the blocks, e.g. "throttlingException"
@@ -103,6 +104,15 @@ func Reason(text, signature string) Block {
 	raw, err := json.Marshal(map[string]any{"reasoningText": map[string]string{"text": text, "signature": signature}})
 	if err != nil {
 		panic(err) // strings always marshal
+	}
+	return Block{Reasoning: (*json.RawMessage)(&raw)}
+}
+
+// Redacted is a block of reasoning that the provider hides.
+func Redacted(content string) Block {
+	raw, err := json.Marshal(map[string]any{"redactedContent": []byte(content)})
+	if err != nil {
+		panic(err) // bytes always marshal
 	}
 	return Block{Reasoning: (*json.RawMessage)(&raw)}
 }
@@ -170,6 +180,11 @@ func (b *Bedrock) converse(w http.ResponseWriter, r *http.Request, stream bool) 
 	turn := b.Script(n, request)
 	if turn.Code != "" {
 		awsError(w, turn.Status, turn.Code, turn.Message)
+		return
+	}
+	if turn.Garbage != "" {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, turn.Garbage) // a client that has gone is a test's intent
 		return
 	}
 	if turn.Stop == "" {
