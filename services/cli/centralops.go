@@ -255,6 +255,38 @@ type Account struct {
 	Tags        map[string]string `json:"tags,omitempty"`
 }
 
+// Selectors of accounts, as the bridge's tool query takes them, besides ids and names.
+const (
+	selectAll         = "all"
+	selectEnvironment = "env:"
+)
+
+// Collective reports whether one of selectors stands for as many accounts as there happen to be.
+func Collective(selectors []string) bool {
+	for _, selector := range selectors {
+		if strings.EqualFold(selector, selectAll) || len(selector) >= len(selectEnvironment) && strings.EqualFold(selector[:len(selectEnvironment)], selectEnvironment) {
+			return true
+		}
+	}
+	return false
+}
+
+// CountSelected returns how many of accounts selectors stand for. The bridge decides; this is for telling a person how
+// large a query is.
+func CountSelected(accounts []Account, selectors []string) int {
+	n := 0
+	for _, account := range accounts {
+		for _, selector := range selectors {
+			if strings.EqualFold(selector, selectAll) || selector == account.ID || strings.EqualFold(selector, account.Name) ||
+				account.Environment != "" && strings.EqualFold(selector, selectEnvironment+account.Environment) {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
 // Target is the outcome of one query in one account and Region. Status is ok, denied, throttled,
 // timeout, failed or skipped.
 type Target struct {

@@ -97,3 +97,25 @@ func TestCoverageString(t *testing.T) {
 		t.Errorf("Coverage mismatch (-want +got):\n%s", diff)
 	}
 }
+
+func TestCountSelected(t *testing.T) {
+	t.Parallel()
+	accounts := []Account{{ID: "111111111111", Name: "Central"}, {ID: "222222222222", Name: "Production", Environment: "prod"}, {ID: "333333333333", Name: "Spare", Environment: "prod"}}
+	for _, test := range []struct {
+		selectors  []string
+		want       int
+		collective bool
+	}{
+		{[]string{"all"}, 3, true},
+		{[]string{"ALL", "Central"}, 3, true},
+		{[]string{"Env:Prod"}, 2, true},
+		{[]string{"env:"}, 0, true},
+		{[]string{"production", "222222222222"}, 1, false},
+		{[]string{"999999999999"}, 0, false},
+		{nil, 0, false},
+	} {
+		if got := CountSelected(accounts, test.selectors); got != test.want || Collective(test.selectors) != test.collective {
+			t.Errorf("%q: %d accounts, collective %t, want %d and %t", test.selectors, got, Collective(test.selectors), test.want, test.collective)
+		}
+	}
+}

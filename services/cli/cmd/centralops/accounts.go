@@ -76,6 +76,21 @@ func (a *app) gateway() (*gateway.Client, error) {
 	return &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}, nil
 }
 
+// listAccounts returns the accounts that the person may query, in the bridge's order; not nil.
+func listAccounts(ctx context.Context, gw *gateway.Client) ([]centralops.Account, error) {
+	raw, err := gw.Bridge(ctx, "list_accounts", map[string]any{})
+	if err != nil {
+		return nil, err
+	}
+	listed := struct {
+		Accounts []centralops.Account `json:"accounts"`
+	}{Accounts: []centralops.Account{}}
+	if err := json.Unmarshal(raw, &listed); err != nil {
+		return nil, &centralops.Error{Op: "list_accounts", Code: centralops.Unavailable, Message: err.Error(), Hint: "centralops doctor", Err: err}
+	}
+	return listed.Accounts, nil
+}
+
 // accounts returns the accounts that the person may query, in the bridge's order. With probe it asks
 // each whether its target role can be used.
 func (a *app) accounts(ctx context.Context, gw *gateway.Client, probe bool) ([]accountState, error) {
@@ -84,24 +99,18 @@ func (a *app) accounts(ctx context.Context, gw *gateway.Client, probe bool) ([]a
 		defer status.Close()
 		status.Set("asking all accounts")
 	}
-	raw, err := gw.Bridge(ctx, "list_accounts", map[string]any{})
+	listed, err := listAccounts(ctx, gw)
 	if err != nil {
 		return nil, err
 	}
-	var listed struct {
-		Accounts []centralops.Account `json:"accounts"`
-	}
-	if err := json.Unmarshal(raw, &listed); err != nil {
-		return nil, &centralops.Error{Op: "list_accounts", Code: centralops.Unavailable, Message: err.Error(), Hint: "centralops doctor", Err: err}
-	}
-	states := make([]accountState, len(listed.Accounts))
-	for i, account := range listed.Accounts {
+	states := make([]accountState, len(listed))
+	for i, account := range listed {
 		states[i].Account = account
 	}
 	if !probe || len(states) == 0 {
 		return states, nil
 	}
-	raw, err = gw.Bridge(ctx, "query", map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
+	raw, err := gw.Bridge(ctx, "query", map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
 	if err != nil {
 		return nil, err
 	}

@@ -84,7 +84,8 @@ func TestAskInTerminal(t *testing.T) {
 	c := signedInCLI(t, d)
 	status, text := c.start(100, "ask", "what runs?").end()
 	want := `I ask all accounts.
-! query ec2:DescribeInstances in all, eu-west-1  ██████░░░░ 2 of 3 targets answered, 1 denied  812 ms
+! query ec2:DescribeInstances in all, eu-west-1
+  ██████░░░░ 2 of 3 targets answered, 1 denied  812 ms
 
 Two instances run.
 
@@ -118,9 +119,9 @@ func TestAskStreamsBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	shown := make(chan struct{})
-	d.answer = func(w http.ResponseWriter, _ *http.Request) {
+	d.answer = func(w http.ResponseWriter, r *http.Request) {
 		stream(w, oneTable[:4]...)
-		<-shown // the rest comes only after the terminal has shown the first part
+		await(shown, r) // the rest comes only after the terminal has shown the first part
 		stream(w, oneTable[4:]...)
 	}
 	c := signedInCLI(t, d)
@@ -150,7 +151,7 @@ func TestAskNarrowTerminal(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	c := signedInCLI(t, d)
-	_, text := c.start(30, "ask", "--quiet", "what runs?").end()
+	_, text := c.start(30, "ask", "what runs?").end()
 	for _, line := range strings.Split(screen(text), "\n") {
 		if n := len([]rune(line)); n > 30 && !strings.HasPrefix(line, "Session") {
 			t.Errorf("line of %d columns in a terminal of 30: %q", n, line)

@@ -50,7 +50,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 				return err
 			}
 			c := &chat{app: a, editor: editor, agent: a.agent(p, client), session: session, timeout: timeout,
-				gateway: &gateway.Client{URL: p.GatewayURL, HTTP: client}}
+				gateway: &gateway.Client{URL: p.GatewayURL, HTTP: client}, directory: newDirectory(p, client)}
 			fmt.Fprintf(a.stdout, "Ask about your AWS accounts (%s). /help lists commands, Ctrl-D ends.\n", markdown.CleanLine(p.Name))
 			// An interrupt cancels the program's context for good; here it is about one question.
 			return c.loop(context.WithoutCancel(cmd.Context()))
@@ -67,9 +67,11 @@ type chat struct {
 	editor  *terminal.Editor
 	agent   *runtime.Client
 	gateway *gateway.Client
-	session string
-	timeout time.Duration
-	said    []exchange
+
+	directory *directory
+	session   string
+	timeout   time.Duration
+	said      []exchange
 }
 
 // exchange is a question and its answer.
@@ -171,7 +173,7 @@ func (c *chat) handle(ctx context.Context, line string) error {
 }
 
 func (c *chat) ask(ctx context.Context, question string) error {
-	view := c.app.newView(formatHuman, false)
+	view := c.app.newView(ctx, formatHuman, false, c.directory)
 	view.inChat = true
 	answer, err := c.agent.Invoke(ctx, c.session, question, view.event)
 	c.said = append(c.said, exchange{question, answer, err})

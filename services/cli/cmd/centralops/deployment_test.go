@@ -49,6 +49,7 @@ type deployment struct {
 	challenges map[string]string // code_challenge and redirect_uri by code
 
 	bridge bridge // behind the Gateway
+	called int    // requests to the Gateway that carried a good token
 
 	// What doctor finds broken.
 	wrongIssuer string        // added to the issuer of the discovery document
@@ -301,6 +302,14 @@ func stream(w http.ResponseWriter, frames ...string) {
 	for _, frame := range frames {
 		fmt.Fprintf(w, "data: %s\n\n", frame)
 		w.(http.Flusher).Flush()
+	}
+}
+
+// await returns when done is closed, or when the client is gone: a server that waits for a test that has failed never ends.
+func await(done <-chan struct{}, r *http.Request) {
+	select {
+	case <-done:
+	case <-r.Context().Done():
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	stdcmp "cmp"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -23,6 +24,7 @@ type bridge struct {
 	sessions bool              // the Gateway has MCP sessions
 	quota    int               // of concurrent Lambda functions; 0 for 1000
 	status   int               // of every response; 0 for 200
+	hang     bool              // no answer until the client gives up
 }
 
 // mcp answers as AgentCore Gateway does. tools/list has pages of four.
@@ -31,8 +33,16 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	state.Lock()
-	defer state.Unlock()
+	d.called++
 	b := d.bridge
+	state.Unlock()
+	if b.hang {
+		io.Copy(io.Discard, r.Body) // a server sees that its client is gone only when the body has been read
+		<-r.Context().Done()
+		return
+	}
+	state.Lock()
+	defer state.Unlock()
 	if b.status != 0 {
 		w.WriteHeader(b.status)
 		return

@@ -12,6 +12,9 @@ var columns = displaywidth.Options{ControlSequences: true}
 // Width returns how many columns of a terminal s takes.
 func Width(s string) int { return columns.String(s) }
 
+// Cut returns the head of s that fits into width columns, with an ellipsis if something is missing.
+func Cut(s string, width int) string { return columns.TruncateString(s, width, "…") }
+
 // wrap breaks the lines of s at spaces so that none is wider than width; a word that is wider is
 // broken too. A style that is on at a break is switched off before it and on again after it.
 func wrap(s string, width int) []string {

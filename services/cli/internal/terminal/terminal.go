@@ -35,12 +35,13 @@ type Status struct {
 	out   io.Writer
 	width func() int
 
-	mu    sync.Mutex
-	line  string
-	shown bool
-	since time.Time
-	stop  chan struct{}
-	done  chan struct{}
+	mu     sync.Mutex
+	line   string
+	shown  bool
+	closed bool
+	since  time.Time // the time that is shown counts from here
+	stop   chan struct{}
+	done   chan struct{}
 }
 
 // NewStatus shows a status line on f, a terminal, and begins to turn its wheel. Close ends that.
@@ -81,19 +82,35 @@ func (s *Status) draw() {
 	}
 	elapsed := time.Since(s.since)
 	mark := wheel[int(elapsed/perTurn)%len(wheel)]
-	line := mark + " " + s.line + " " + elapsed.Truncate(time.Second).String()
+	line := mark + " " + s.line
+	if elapsed >= time.Second {
+		line += " " + elapsed.Truncate(time.Second).String()
+	}
 	// One column stays free: some terminals wrap a line that is exactly full.
 	io.WriteString(s.out, clearLine+displaywidth.TruncateString(line, s.width()-1, "…"))
 	s.shown = true
 }
 
-// Set replaces the text of the line; "" hides it.
+// Restart makes the time that the line shows begin at 0 again.
+func (s *Status) Restart() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.since = time.Now()
+}
+
+// Set replaces the text of the line; "" hides it. After Close it does nothing.
 func (s *Status) Set(line string) {
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
 	if line == "" {
 		s.hide()
 	}
@@ -131,7 +148,7 @@ func (s *Status) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hide()
-	s.line = ""
+	s.line, s.closed = "", true
 }
 
 // Bar returns a bar of width cells, filled in the proportion of done to total.
