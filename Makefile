@@ -58,6 +58,10 @@ test: build python build/tools/gotestsum ## run every test of every module, with
 	@GOTESTSUM_FORMAT=$${GOTESTSUM_FORMAT:-pkgname-and-test-fails} build/tools/gotestsum --raw-command \
 	  --post-run-command '.ci/count build/count' -- .ci/gotest -race -shuffle=on -timeout=10m -- $(MODULES)
 
+.PHONY: soak
+soak: python ## ask half an hour of mixed questions as fast as they are answered; memory, threads and files must stay
+	@cd e2e && go test -count=1 -timeout 20m -v -run TestSoak ./faults -soak $${QUESTIONS:-1800}
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (20s) each; a new target is found by itself
 	@.ci/fuzz $(MODULES)
