@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -28,6 +29,7 @@ type function struct {
 	polled  chan time.Time // gets the time of the first poll, once
 	exited  chan struct{}  // closed when the process has ended
 	events  chan event
+	timeout time.Duration // of the function: told with each event, not enforced; 0 means a minute
 
 	mu      sync.Mutex
 	waiting map[string]chan outcome // by request id
@@ -102,7 +104,7 @@ func (f *function) next(w http.ResponseWriter, r *http.Request) {
 	case e := <-f.events:
 		header := w.Header()
 		header.Set("Lambda-Runtime-Aws-Request-Id", e.id)
-		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(time.Minute).UnixMilli(), 10))
+		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(cmp.Or(f.timeout, time.Minute)).UnixMilli(), 10))
 		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:"+region+":"+centralAccount+":function:bench")
 		header.Set("Lambda-Runtime-Client-Context", e.clientContext)
 		header.Set("Content-Type", "application/json")

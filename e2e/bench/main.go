@@ -25,7 +25,7 @@ import (
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 // parts are what -only chooses from, in the order in which they run.
-var parts = []string{"bridge", "python", "agent", "takeover"}
+var parts = []string{"bridge", "python", "agent", "takeover", "load"}
 
 // settings are the command line's.
 type settings struct {
@@ -152,6 +152,7 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (Report, error) 
 		{"python", 2 * time.Minute, p.measure},
 		{"agent", time.Minute, o.measure},
 		{"takeover", 2 * time.Minute, func(ctx context.Context) ([]Row, error) { return withTable(ctx, s.python, b.takeover) }},
+		{"load", 5 * time.Minute, b.load},
 	} {
 		if !slices.Contains(s.only, part.name) {
 			continue
