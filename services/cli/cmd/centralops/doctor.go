@@ -89,6 +89,7 @@ At the end it reports what AWS's documents leave open and a read can settle: con
 					return err
 				}
 			} else {
+				a.printSummary(c.checks)
 				a.printFindings(findings)
 			}
 			return exit(c.exit())
@@ -100,22 +101,46 @@ At the end it reports what AWS's documents leave open and a read can settle: con
 	return cmd
 }
 
+// marks of outcomes, and their colours in a terminal.
+var marks = map[string]struct{ mark, color string }{
+	checkOK: {"✓", "\x1b[32m"}, checkWarning: {"!", "\x1b[33m"}, checkFailed: {"✗", "\x1b[31m"}, checkSkipped: {"-", "\x1b[2m"},
+}
+
 func (a *app) printCheck(c check) {
-	marks := map[string]string{checkOK: "✓", checkWarning: "!", checkFailed: "✗", checkSkipped: "-"}
-	line := fmt.Sprintf("%s %-24s %s", marks[c.Status], c.Name, c.Detail)
-	if c.Next != "" {
-		line += "; try: " + c.Next
+	mark := marks[c.Status].mark
+	if a.color(a.stdout) {
+		mark = marks[c.Status].color + mark + "\x1b[0m"
 	}
-	fmt.Fprintln(a.stdout, markdown.Clean(strings.ReplaceAll(line, "\n", " ")))
+	text := c.Detail
+	if c.Next != "" {
+		text += "; try: " + c.Next
+	}
+	io.WriteString(a.stdout, markdown.Hang(fmt.Sprintf("%s %-24s ", mark, markdown.CleanLine(c.Name)), markdown.CleanLine(text), a.style(a.stdout).Width))
+}
+
+// printSummary counts the outcomes.
+func (a *app) printSummary(checks []check) {
+	counts := map[string]int{}
+	for _, c := range checks {
+		counts[c.Status]++
+	}
+	line := fmt.Sprintf("%d checks: %d ok", len(checks), counts[checkOK])
+	for _, status := range []string{checkWarning, checkFailed, checkSkipped} {
+		if n := counts[status]; n > 0 {
+			line += fmt.Sprintf(", %d %s", n, status)
+		}
+	}
+	fmt.Fprintf(a.stdout, "\n%s.\n", line)
 }
 
 func (a *app) printFindings(findings []finding) {
 	if len(findings) == 0 {
 		return
 	}
-	fmt.Fprint(a.stdout, "\nWhat AWS's documents leave open, as seen here:\n\n")
+	width := a.style(a.stdout).Width
+	fmt.Fprintf(a.stdout, "\n%s\n", markdown.Hang("", "What AWS's documents leave open, as seen here:", width))
 	for _, f := range findings {
-		fmt.Fprintf(a.stdout, "%-10s %s (%s)\n", f.State, f.Statement, markdown.CleanLine(f.Evidence))
+		io.WriteString(a.stdout, markdown.Hang(fmt.Sprintf("%-10s ", f.State), fmt.Sprintf("%s (%s)", f.Statement, markdown.CleanLine(f.Evidence)), width))
 	}
 }
 
@@ -139,7 +164,13 @@ func (c *checkup) exit() int {
 	return status
 }
 
+// maxDetail is the most characters that a check tells; what another program says in an error can be a whole page.
+const maxDetail = 300
+
 func (c *checkup) report(done check) {
+	if detail := []rune(done.Detail); len(detail) > maxDetail {
+		done.Detail = string(detail[:maxDetail]) + "…"
+	}
 	c.checks = append(c.checks, done)
 	c.onCheck(done)
 }
@@ -189,16 +220,17 @@ func (c *checkup) run(ctx context.Context, configured error) {
 		return c.refusesStrangers(ctx, c.agent().URL(), `{"prompt":""}`)
 	})
 	runtime := c.step("Runtime", signedIn, func() (string, error) { return c.runtime(ctx) })
-	if c.noModel {
-		c.report(check{Name: "model access", Status: checkSkipped, Detail: "because of --no-model"})
-	} else {
-		c.step("model access", runtime, func() (string, error) { return c.model(ctx) })
-	}
 	c.step("Gateway refuses", configuration, func() (string, error) {
 		return c.refusesStrangers(ctx, c.profile.GatewayURL, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}`)
 	})
 	listed := c.step("Gateway tools/list", signedIn, func() (string, error) { return c.listTools(ctx) })
 	target := c.step("gateway target", listed, c.target)
+	if c.noModel {
+		c.report(check{Name: "model access", Status: checkSkipped, Detail: "because of --no-model"})
+	} else {
+		// The agent asks the Gateway for its tools before it asks the model.
+		c.step("model access", runtime && target, func() (string, error) { return c.model(ctx) })
+	}
 	bridge := c.step("bridge", target, func() (string, error) { return c.bridge(ctx) })
 	c.roles(ctx, bridge)
 	c.step("AWS MCP Server", bridge, func() (string, error) { return c.awsMCP(ctx) })

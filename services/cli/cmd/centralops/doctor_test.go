@@ -39,8 +39,8 @@ func (d diagnosis) withStatus(status string) []string {
 }
 
 var allChecks = []string{
-	"configuration", "sign-in", "discovery document", "token claims", "Runtime refuses", "Runtime", "model access", "Gateway refuses",
-	"Gateway tools/list", "gateway target", "bridge", "target role 111111111111", "target role 222222222222", "target role 333333333333",
+	"configuration", "sign-in", "discovery document", "token claims", "Runtime refuses", "Runtime", "Gateway refuses",
+	"Gateway tools/list", "gateway target", "model access", "bridge", "target role 111111111111", "target role 222222222222", "target role 333333333333",
 	"AWS MCP Server", "AWS MCP tool list", "quotas",
 }
 
@@ -53,14 +53,19 @@ func TestDoctorHealthy(t *testing.T) {
 		t.Errorf("healthy deployment, status %d, checks that are ok (-want +got):\n%s\n%+v", status, diff, found.Checks)
 	}
 	want := []finding{
-		{"the Runtime answers 401 to a token that does not pass", confirmed, "it answered 401"},
-		{"the Gateway answers 401 to a token that does not pass", confirmed, "it answered 401"},
-		{"the Gateway serves MCP at /mcp only", confirmed, "without it, it answered 400"},
-		{"tools/list pages hold more tools than the bridge has", refuted, "6 tools came on 2 pages"},
-		{"the object that a Lambda target returns arrives as its JSON text, not quoted again", confirmed, `the text begins with "{"`},
-		{"a header of the client's that the target allows reaches a Lambda target", confirmed, "the bridge refused what it carried"},
-		{"the AWS MCP Server answers an unknown session with status 200 and JSON-RPC error -30001", confirmed, "it answered 200, -30001: true"},
-		{"the AWS MCP Server does not speak MCP 2026-07-28 yet", confirmed, "server/discover was answered with 200"},
+		{"the Runtime answers 403 to a token that does not pass", "runtime-bad-token-status", refuted, "it answered 401"},
+		{"the Gateway answers 401 to a token that does not pass", "", confirmed, "it answered 401"},
+		{"the Gateway serves MCP at /mcp only", "", confirmed, "without it, it answered 400"},
+		{"the Gateway answers an unknown protocol version in initialize with one that it speaks, and in the header with 400",
+			"gateway-version-fallback", confirmed, "initialize: 200, another version offered: true; the header: 400"},
+		{"the Gateway refuses an unknown tool with a JSON-RPC error, not with a result", "", confirmed, "it answered 200, JSON-RPC error: true"},
+		{"a page of tools/list holds more tools than the bridge has", "gateway-page-size", refuted, "6 tools came on 2 pages"},
+		{"the object that a Lambda target returns arrives as its JSON text, not quoted again", "", confirmed, `the text begins with "{"`},
+		{"a header of the client's that the target allows reaches a Lambda target", "gateway-client-headers-reach-lambda", confirmed, "the bridge refused what it carried"},
+		{"the AWS MCP Server answers an unknown session with status 200 and JSON-RPC error -30001", "mcp-session-lost-status", confirmed, "it answered 200, -30001: true"},
+		{"the AWS MCP Server answers a tool call without a session with status 400 and JSON-RPC error -32600", "mcp-missing-session", confirmed, "it answered 400, -32600: true"},
+		{"the AWS MCP Server does not speak MCP 2026-07-28 yet", "mcp-discover", confirmed, "server/discover was answered with 200"},
+		{"the AWS MCP Server offers no stream of its own messages (GET is 405)", "", confirmed, "it answered 405"},
 	}
 	if diff := cmp.Diff(want, found.Findings); diff != "" {
 		t.Errorf("findings (-want +got):\n%s", diff)
@@ -184,7 +189,8 @@ func TestDoctorHuman(t *testing.T) {
 		"✓ configuration            profile local, Region us-east-1\n",
 		"- model access             because of --no-model\n",
 		"✗ target role 222222222222 forbidden: denied: assume target role: AccessDenied; try: its trust policy must name the bridge role\n",
-		"confirmed  the Runtime answers 401 to a token that does not pass (it answered 401)\n",
+		"\n17 checks: 15 ok, 1 failed, 1 skipped.\n",
+		"confirmed  the Gateway answers 401 to a token that does not pass (it answered 401)\n",
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("doctor lacks %q:\n%s", want, got.stdout)
@@ -192,5 +198,28 @@ func TestDoctorHuman(t *testing.T) {
 	}
 	if got.status != 3 || len(d.asked()) != 0 {
 		t.Errorf("status %d, want 3; asked %v", got.status, d.asked())
+	}
+}
+
+// In a terminal, what does not fit goes on below its beginning.
+func TestDoctorInTerminals(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.bridge.states = map[string]string{"222222222222": "denied"}
+	c := signedInCLI(t, d)
+	for width, want := range map[uint16]string{
+		80: "✗ target role 222222222222 forbidden: denied: assume target role: AccessDenied;\n                           try: its trust policy must name the bridge role\n",
+		40: "✗ target role 222222222222\n  forbidden: denied: assume target role:\n  AccessDenied; try: its trust policy\n  must name the bridge role\n",
+	} {
+		_, text := c.start(width, "doctor", "--no-model").end()
+		shown := screen(text)
+		if !strings.Contains(shown, want) {
+			t.Errorf("in %d columns, want %q in:\n%s", width, want, shown)
+		}
+		for _, line := range strings.Split(shown, "\n") {
+			if n := len([]rune(line)); n > int(width) {
+				t.Errorf("line of %d columns in a terminal of %d: %q", n, width, line)
+			}
+		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,23 +21,27 @@ const (
 
 // finding is something that AWS's documents leave open, stated as the project assumes it.
 type finding struct {
-	Statement string `json:"statement"`
-	State     string `json:"state"`
-	Evidence  string `json:"evidence"` // what was seen
+	Statement  string `json:"statement"`
+	Assumption string `json:"assumption,omitempty"` // its row in docs/assumptions.md; "" if no stand-in rests on it
+	State      string `json:"state"`
+	Evidence   string `json:"evidence"` // what was seen
 }
 
+// claim is what a probe is about.
+type claim struct{ assumption, statement string }
+
 // settled returns the finding of a probe that was answered.
-func settled(statement string, holds bool, evidence string, args ...any) finding {
+func (c claim) settled(holds bool, evidence string, args ...any) finding {
 	state := refuted
 	if holds {
 		state = confirmed
 	}
-	return finding{statement, state, fmt.Sprintf(evidence, args...)}
+	return finding{c.statement, c.assumption, state, fmt.Sprintf(evidence, args...)}
 }
 
 // open returns the finding of a probe that says nothing.
-func open(statement, evidence string, args ...any) finding {
-	return finding{statement, unclear, fmt.Sprintf(evidence, args...)}
+func (c claim) open(evidence string, args ...any) finding {
+	return finding{c.statement, c.assumption, unclear, fmt.Sprintf(evidence, args...)}
 }
 
 // userTokenHeader is the header in which the person's token travels from the Gateway to the bridge.
@@ -50,76 +55,116 @@ func (c *checkup) findings(ctx context.Context) []finding {
 		return nil
 	}
 	found := []finding{
-		c.badToken(ctx, "the Runtime answers 401 to a token that does not pass", c.agent().URL(), `{"prompt":""}`),
-		c.badToken(ctx, "the Gateway answers 401 to a token that does not pass", c.profile.GatewayURL, toolsList),
+		c.badToken(ctx, claim{"runtime-bad-token-status", "the Runtime answers 403 to a token that does not pass"}, http.StatusForbidden, c.agent().URL(), `{"prompt":""}`),
+		c.badToken(ctx, claim{"", "the Gateway answers 401 to a token that does not pass"}, http.StatusUnauthorized, c.profile.GatewayURL, toolsList),
 		c.withoutPath(ctx),
+		c.unknownVersion(ctx),
+		c.unknownTool(ctx),
 	}
-	const onePage = "tools/list pages hold more tools than the bridge has"
+	onePage := claim{"gateway-page-size", "a page of tools/list holds more tools than the bridge has"}
 	switch {
 	case c.pages == 1:
-		found = append(found, settled(onePage, true, "%d tools came on one page", len(c.tools)))
+		found = append(found, onePage.settled(true, "%d tools came on one page", len(c.tools)))
 	case c.pages > 1:
-		found = append(found, settled(onePage, false, "%d tools came on %d pages", len(c.tools), c.pages))
+		found = append(found, onePage.settled(false, "%d tools came on %d pages", len(c.tools), c.pages))
 	default:
-		found = append(found, open(onePage, "tools/list failed"))
+		found = append(found, onePage.open("tools/list failed"))
 	}
 	found = append(found, c.quoting(ctx), c.clientHeader(ctx))
 	if c.profile.MCPEndpoint != "" {
-		found = append(found, c.unknownSession(ctx), c.statelessMCP(ctx))
+		found = append(found, c.unknownSession(ctx), c.missingSession(ctx), c.statelessMCP(ctx), c.noStream(ctx))
 	}
 	return found
 }
 
 // badToken sends the person's token with a signature that is wrong.
-func (c *checkup) badToken(ctx context.Context, statement, url, body string) finding {
+func (c *checkup) badToken(ctx context.Context, assumed claim, want int, url, body string) finding {
 	header := sessionHeader()
 	signed := strings.LastIndexByte(c.token, '.') + 1
 	header.Set("Authorization", "Bearer "+c.token[:signed]+strings.Repeat("A", len(c.token)-signed))
 	status, _, _, err := c.exchange(ctx, http.MethodPost, url, header, body)
 	if err != nil {
-		return open(statement, "%v", err)
+		return assumed.open("%v", err)
 	}
 	if status != http.StatusUnauthorized && status != http.StatusForbidden {
-		return open(statement, "it answered %d", status)
+		return assumed.open("it answered %d", status)
 	}
-	return settled(statement, status == http.StatusUnauthorized, "it answered %d", status)
+	return assumed.settled(status == want, "it answered %d", status)
 }
 
 // withoutPath asks the Gateway at its bare host.
 func (c *checkup) withoutPath(ctx context.Context) finding {
-	const statement = "the Gateway serves MCP at /mcp only"
+	assumed := claim{"", "the Gateway serves MCP at /mcp only"}
 	bare, ok := strings.CutSuffix(c.profile.GatewayURL, "/mcp")
 	if !ok {
-		return open(statement, "gateway_url does not end in /mcp")
+		return assumed.open("gateway_url does not end in /mcp")
 	}
 	status, _, _, err := c.exchange(ctx, http.MethodPost, bare+"/", http.Header{"Authorization": {"Bearer " + c.token}}, toolsList)
 	if err != nil {
-		return open(statement, "%v", err)
+		return assumed.open("%v", err)
 	}
-	return settled(statement, status != http.StatusOK, "without it, it answered %d", status)
+	return assumed.settled(status != http.StatusOK, "without it, it answered %d", status)
+}
+
+// unknownVersion offers a version of MCP that does not exist: once to agree on, once as agreed.
+func (c *checkup) unknownVersion(ctx context.Context) finding {
+	assumed := claim{"gateway-version-fallback", "the Gateway answers an unknown protocol version in initialize with one that it speaks, and in the header with 400"}
+	const unknown = "1999-01-01"
+	bearer := http.Header{"Authorization": {"Bearer " + c.token}}
+	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.GatewayURL, bearer,
+		`{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"`+unknown+`","capabilities":{},"clientInfo":{"name":"centralops","version":"1"}}}`)
+	if err != nil {
+		return assumed.open("%v", err)
+	}
+	offers := status == http.StatusOK && strings.Contains(string(body), `"protocolVersion"`) && !strings.Contains(string(body), unknown)
+	bearer.Set("MCP-Protocol-Version", unknown)
+	named, _, _, err := c.exchange(ctx, http.MethodPost, c.profile.GatewayURL, bearer, toolsList)
+	if err != nil {
+		return assumed.open("%v", err)
+	}
+	return assumed.settled(offers && named == http.StatusBadRequest, "initialize: %d, another version offered: %t; the header: %d", status, offers, named)
+}
+
+// unknownTool calls a tool that no target has.
+func (c *checkup) unknownTool(ctx context.Context) finding {
+	assumed := claim{"", "the Gateway refuses an unknown tool with a JSON-RPC error, not with a result"}
+	prefix := gateway.Prefix(c.tools)
+	if prefix == "" {
+		return assumed.open("there is no bridge to ask")
+	}
+	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.GatewayURL, http.Header{"Authorization": {"Bearer " + c.token}},
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+prefix+`no_such_tool","arguments":{}}}`)
+	if err != nil {
+		return assumed.open("%v", err)
+	}
+	var answer struct {
+		Error *json.RawMessage `json:"error"`
+	}
+	isError := json.Unmarshal(body, &answer) == nil && answer.Error != nil
+	return assumed.settled(isError, "it answered %d, JSON-RPC error: %t", status, isError)
 }
 
 // quoting looks at how the answer of a Lambda function arrives.
 func (c *checkup) quoting(ctx context.Context) finding {
-	const statement = "the object that a Lambda target returns arrives as its JSON text, not quoted again"
+	assumed := claim{"", "the object that a Lambda target returns arrives as its JSON text, not quoted again"}
 	prefix := gateway.Prefix(c.tools)
 	if prefix == "" {
-		return open(statement, "there is no bridge to ask")
+		return assumed.open("there is no bridge to ask")
 	}
 	text, err := c.gateway.CallText(ctx, prefix+"list_accounts", map[string]any{})
 	if err != nil {
-		return open(statement, "%v", err)
+		return assumed.open("%v", err)
 	}
-	return settled(statement, strings.HasPrefix(strings.TrimSpace(text), "{"), "the text begins with %.1q", text)
+	return assumed.settled(strings.HasPrefix(strings.TrimSpace(text), "{"), "the text begins with %.1q", text)
 }
 
 // clientHeader sends a header of the client's own in which the bridge expects a token. If it arrives, the
 // bridge refuses it.
 func (c *checkup) clientHeader(ctx context.Context) finding {
-	const statement = "a header of the client's that the target allows reaches a Lambda target"
+	assumed := claim{"gateway-client-headers-reach-lambda", "a header of the client's that the target allows reaches a Lambda target"}
 	prefix := gateway.Prefix(c.tools)
 	if prefix == "" {
-		return open(statement, "there is no bridge to ask")
+		return assumed.open("there is no bridge to ask")
 	}
 	client := *c.http
 	client.Transport = withHeader{client.Transport, userTokenHeader, "not-a-token"}
@@ -127,12 +172,12 @@ func (c *checkup) clientHeader(ctx context.Context) finding {
 	_, err := probe.Bridge(ctx, "list_accounts", map[string]any{})
 	switch centralops.CodeOf(err) {
 	case centralops.Unauthenticated, centralops.Invalid:
-		return settled(statement, true, "the bridge refused what it carried")
+		return assumed.settled(true, "the bridge refused what it carried")
 	}
 	if err != nil {
-		return open(statement, "%v", err)
+		return assumed.open("%v", err)
 	}
-	return settled(statement, false, "the bridge took the sign-in's own token instead")
+	return assumed.settled(false, "the bridge took the sign-in's own token instead")
 }
 
 // withHeader adds a header to each request.
@@ -149,31 +194,56 @@ func (w withHeader) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // unknownSession names an MCP session that does not exist.
 func (c *checkup) unknownSession(ctx context.Context) finding {
-	const statement = "the AWS MCP Server answers an unknown session with status 200 and JSON-RPC error -30001"
+	assumed := claim{"mcp-session-lost-status", "the AWS MCP Server answers an unknown session with status 200 and JSON-RPC error -30001"}
 	header := http.Header{"Mcp-Session-Id": {"00000000-0000-0000-0000-000000000000"}, "Mcp-Protocol-Version": {"2025-06-18"}}
 	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.MCPEndpoint, header, toolsList)
 	if err != nil {
-		return open(statement, "%v", err)
+		return assumed.open("%v", err)
 	}
 	if status == http.StatusUnauthorized || status == http.StatusForbidden {
-		return open(statement, "it wants a signature first: %d", status)
+		return assumed.open("it wants a signature first: %d", status)
 	}
 	lost := strings.Contains(string(body), "-30001")
 	if status == http.StatusOK && !lost {
-		return open(statement, "it listed its tools without looking at the session")
+		return assumed.open("it listed its tools without looking at the session")
 	}
-	return settled(statement, status == http.StatusOK, "it answered %d, -30001: %t", status, lost)
+	return assumed.settled(status == http.StatusOK, "it answered %d, -30001: %t", status, lost)
+}
+
+// missingSession calls a tool that needs no signature, without a session.
+func (c *checkup) missingSession(ctx context.Context) finding {
+	assumed := claim{"mcp-missing-session", "the AWS MCP Server answers a tool call without a session with status 400 and JSON-RPC error -32600"}
+	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.MCPEndpoint, http.Header{"Mcp-Protocol-Version": {"2025-06-18"}},
+		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"aws___search_documentation","arguments":{"search_phrase":"AssumeRole","limit":1}}}`)
+	if err != nil {
+		return assumed.open("%v", err)
+	}
+	if status == http.StatusUnauthorized || status == http.StatusForbidden {
+		return assumed.open("it wants a signature first: %d", status)
+	}
+	invalid := strings.Contains(string(body), "-32600")
+	return assumed.settled(status == http.StatusBadRequest && invalid, "it answered %d, -32600: %t", status, invalid)
+}
+
+// noStream asks for a stream of the server's own messages.
+func (c *checkup) noStream(ctx context.Context) finding {
+	assumed := claim{"", "the AWS MCP Server offers no stream of its own messages (GET is 405)"}
+	status, _, _, err := c.exchange(ctx, http.MethodGet, c.profile.MCPEndpoint, http.Header{"Accept": {"text/event-stream"}}, "")
+	if err != nil {
+		return assumed.open("%v", err)
+	}
+	return assumed.settled(status == http.StatusMethodNotAllowed, "it answered %d", status)
 }
 
 // statelessMCP asks for the stateless version of the protocol.
 func (c *checkup) statelessMCP(ctx context.Context) finding {
-	const statement = "the AWS MCP Server does not speak MCP 2026-07-28 yet"
+	assumed := claim{"mcp-discover", "the AWS MCP Server does not speak MCP 2026-07-28 yet"}
 	header := http.Header{"Mcp-Protocol-Version": {"2026-07-28"}, "Mcp-Method": {"server/discover"}}
 	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.MCPEndpoint, header, `{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{}}`)
 	if err != nil {
-		return open(statement, "%v", err)
+		return assumed.open("%v", err)
 	}
-	return settled(statement, status != http.StatusOK || strings.Contains(string(body), `"error"`), "server/discover was answered with %d", status)
+	return assumed.settled(status != http.StatusOK || strings.Contains(string(body), `"error"`), "server/discover was answered with %d", status)
 }
 
 // agent returns the client of the profile's agent.

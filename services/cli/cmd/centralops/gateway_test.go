@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,10 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	if version := r.Header.Get("Mcp-Protocol-Version"); version != "" && version != "2025-06-18" {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
 	reply := func(result any) { writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "result": result}) }
 	switch in.Method {
 	case "initialize":
@@ -89,6 +94,10 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 		reply(map[string]any{"tools": listed, "nextCursor": next})
 	case "tools/call":
 		tool := strings.TrimPrefix(in.Params.Name, "bridge___")
+		if !slices.Contains(bridgeTools, tool) {
+			writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "error": map[string]any{"code": -32602, "message": "Unknown tool"}})
+			return
+		}
 		answer, failed := b.fail[tool]
 		if failed && answer == "" { // the function failed, and the Gateway says no more
 			reply(map[string]any{"isError": true, "content": []map[string]string{{"type": "text", "text": "An internal error occurred. Please retry later."}}})
@@ -138,6 +147,9 @@ func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
 		reply["result"] = map[string]any{"tools": listed}
 	case in.Method == "tools/list":
 		reply["error"] = map[string]any{"code": -30001, "message": "The provided SessionId was not found or has expired"}
+	case in.Method == "tools/call" && session == "":
+		w.WriteHeader(http.StatusBadRequest)
+		reply["error"] = map[string]any{"code": -32600, "message": "Missing session"}
 	default:
 		reply["error"] = map[string]any{"code": -32601, "message": "Method not found"}
 	}

@@ -69,18 +69,50 @@ func TestOnPlatform(t *testing.T) {
 	s.send(question + "\r")
 	s.wait("targets answered.")
 	s.wait("\n> ")
+	s.send("List EC2 instances in Production in us-east-1\r")
+	s.wait("web-1")
+	s.wait("\n> ")
 	s.send("/accounts\r")
 	s.wait("CentralOpsTargetRole")
 	s.wait("\n> ")
-	s.send("/export talk.md\r")
-	s.wait("Written to talk.md")
-	s.wait("\n> ")
+	for _, name := range []string{"talk.md", "talk.json", "talk.csv"} {
+		s.send("/export " + name + "\r")
+		s.wait("Written to " + name)
+		s.wait("\n> ")
+	}
 	s.send("\x04")
 	if status, text := s.end(); status != 0 {
 		t.Errorf("chat: status %d:\n%s", status, text)
 	}
 	if raw, err := os.ReadFile(filepath.Join(c.dir, "talk.md")); err != nil || !strings.Contains(string(raw), question) || !strings.Contains(string(raw), "**Coverage:**") {
 		t.Errorf("export: %v:\n%s", err, raw)
+	}
+
+	if raw, err := os.ReadFile(filepath.Join(c.dir, "talk.csv")); err != nil || strings.Count(string(raw), "\n") < 2 {
+		t.Errorf("export of the table: %v:\n%s", err, raw)
+	}
+
+	// Each way in which asking goes wrong: one line with the cause and the next step, and its status.
+	for name, wrong := range map[string]struct {
+		args   []string
+		status int
+		line   string
+	}{
+		"profile":             {[]string{"ask", "--profile", "prod", "x"}, 2, "try: --profile local"},
+		"endpoint":            {[]string{"ask", "--quiet", "--runtime-url", "http://127.0.0.1:1", "x"}, 1, "connection refused; try: centralops doctor"},
+		"runtime":             {[]string{"ask", "--quiet", "--runtime-arn", testARN + "x", "x"}, 1, "not_found"},
+		"qualifier":           {[]string{"ask", "--quiet", "--qualifier", "canary", "x"}, 1, "not_found"},
+		"session id":          {[]string{"ask", "--session", "short", "x"}, 2, "33 to 256"},
+		"no time":             {[]string{"ask", "--quiet", "--timeout", "1ms", question}, 1, "timeout"},
+		"no table":            {[]string{"ask", "--quiet", "--csv", "Hello?"}, 1, "the answer has no table"},
+		"unknown account":     {[]string{"ask", "--quiet", "List EC2 instances in account 999999999999"}, 1, ""},
+		"gateway, accounts":   {[]string{"accounts", "--gateway-url", "http://127.0.0.1:1/mcp"}, 1, "connection refused; try: centralops doctor"},
+		"formats, two of one": {[]string{"ask", "--json", "--csv", "x"}, 2, "exclude each other"},
+	} {
+		got := c.run(wrong.args...)
+		if got.status != wrong.status || strings.Count(got.stderr, "\n") > 1 || !strings.Contains(got.stderr, wrong.line) {
+			t.Errorf("wrong %s: want status %d and one line with %q: %+v", name, wrong.status, wrong.line, got)
+		}
 	}
 
 	for _, name := range []string{"whoami", "accounts"} {

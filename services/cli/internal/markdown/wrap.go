@@ -15,6 +15,19 @@ func Width(s string) int { return columns.String(s) }
 // Cut returns the head of s that fits into width columns, with an ellipsis if something is missing.
 func Cut(s string, width int) string { return columns.TruncateString(s, width, "…") }
 
+// Hang returns text behind head, wrapped to width columns, its further lines under its first one. Where that leaves too little
+// room, text begins on a line of its own. Width 0 is no limit.
+func Hang(head, text string, width int) string {
+	if width == 0 {
+		return head + text + "\n"
+	}
+	const least = 30 // columns for the text
+	if Width(head)+least <= width {
+		return indent(strings.Join(wrap(text, width-Width(head)), "\n")+"\n", head, strings.Repeat(" ", Width(head)))
+	}
+	return strings.TrimRight(head, " ") + "\n" + indent(strings.Join(wrap(text, max(width-2, 1)), "\n")+"\n", "  ", "  ")
+}
+
 // wrap breaks the lines of s at spaces so that none is wider than width; a word that is wider is
 // broken too. A style that is on at a break is switched off before it and on again after it.
 func wrap(s string, width int) []string {

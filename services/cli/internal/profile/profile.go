@@ -161,7 +161,7 @@ func (s Store) Load(name string) (Profile, error) {
 		}
 		hint := "centralops configure --from-stack <stack>"
 		if len(known) > 0 {
-			hint = "one of: " + strings.Join(known, ", ")
+			hint = "--profile " + strings.Join(known, ", or --profile ")
 		}
 		return Profile{}, &centralops.Error{Code: centralops.NotFound, Usage: true, Err: ErrNoProfile,
 			Message: fmt.Sprintf("there is no profile %q in %s", name, filepath.Join(s.Dir, "profiles")), Hint: hint}
