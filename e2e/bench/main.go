@@ -1,4 +1,4 @@
-// Command bench measures the bridge and the agent against the limits that the project has promised, and the bridge
+// Command bench measures the bridge, the agent and the client against the limits that the project has promised, and the bridge
 // against a Python handler of the same job. docs/benchmarks.md says what each row means.
 //
 // Usage: bench [-build dir] [-python file] [-tools file] [-json file] [-only parts] [-strict]
@@ -25,7 +25,7 @@ import (
 func main() { os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
 
 // parts are what -only chooses from, in the order in which they run.
-var parts = []string{"bridge", "python", "agent", "takeover", "load"}
+var parts = []string{"bridge", "python", "agent", "cli", "takeover", "load"}
 
 // settings are the command line's.
 type settings struct {
@@ -39,7 +39,7 @@ func parse(args []string, stderr io.Writer) (settings, error) {
 	var only string
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.build, "build", "build", "`directory` with bridge/bootstrap and agent")
+	flags.StringVar(&s.build, "build", "build", "`directory` with bridge/bootstrap, agent and centralops")
 	flags.StringVar(&s.python, "python", ".venv/bin/python", "`interpreter` that has moto and boto3")
 	flags.StringVar(&s.tools, "tools", "services/bridge/tools.json", "`file` with the bridge's tools, for the agent")
 	flags.StringVar(&s.json, "json", "", "`file` that gets the numbers as JSON (default <build>/bench.json)")
@@ -151,6 +151,7 @@ func measure(ctx context.Context, s settings, stderr io.Writer) (Report, error) 
 		{"bridge", 2 * time.Minute, b.measure},
 		{"python", 2 * time.Minute, p.measure},
 		{"agent", time.Minute, o.measure},
+		{"cli", time.Minute, (&terminal{binary: filepath.Join(s.build, "centralops"), token: b.token}).measure},
 		{"takeover", 2 * time.Minute, func(ctx context.Context) ([]Row, error) { return withTable(ctx, s.python, b.takeover) }},
 		{"load", 5 * time.Minute, b.load},
 	} {
