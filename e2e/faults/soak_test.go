@@ -270,16 +270,15 @@ func (s *soak) checkGoroutines(logs string) {
 	}
 	for _, p := range []struct {
 		part
-		retire func() // ends the processes that have answered so far
+		retire func() // ends the processes that have answered so far, and returns when all that they have said is in the log
 	}{{bridgePart, s.retireBridge}, {agentPart, endSessions}} {
-		soaked := s.goroutines(p.part, logs)
-		p.retire()
+		soaked := s.goroutines(p.part, p.retire, logs)
 		for range 3 {
 			if r := s.chain.ask(session(0, "alice")); r.Error != nil {
 				s.t.Fatalf("after the soak: %+v", r.Error)
 			}
 		}
-		fresh := s.goroutines(p.part, logs)
+		fresh := s.goroutines(p.part, p.retire, logs)
 		s.t.Logf("%s: %d goroutines, a new process has %d", p.name, soaked, fresh)
 		if soaked > fresh+10 {
 			s.t.Errorf("%s: %d goroutines after %d questions, a new process has %d", p.name, soaked, s.asked, fresh)
@@ -288,8 +287,8 @@ func (s *soak) checkGoroutines(logs string) {
 }
 
 // goroutines ends the oldest process of a part by SIGQUIT, on which a Go program prints the stack of each goroutine, and
-// counts them.
-func (s *soak) goroutines(p part, logs string) int {
+// counts them. All other processes of the part end, too.
+func (s *soak) goroutines(p part, retire func(), logs string) int {
 	s.t.Helper()
 	file := filepath.Join(logs, p.name+".log")
 	before, err := os.ReadFile(file)
@@ -301,6 +300,7 @@ func (s *soak) goroutines(p part, logs string) int {
 		s.t.Fatal(err)
 	}
 	s.awaitEnd(pid, p)
+	retire()
 	after, err := os.ReadFile(file)
 	if err != nil {
 		s.t.Fatal(err)
