@@ -62,7 +62,11 @@ func (b *bridge) loadOnce(ctx context.Context, accounts int, regions []string, c
 	arguments["regions"] = regions
 	var rows []Row
 	for _, state := range []string{"cold", "second time", "third time"} {
-		before := ownCPU()
+		standIns := ownCPU()
+		used, err := f.processorTime()
+		if err != nil {
+			return nil, err
+		}
 		a, err := f.invoke(ctx, "query", b.token, arguments)
 		if err != nil {
 			return nil, err
@@ -92,13 +96,17 @@ func (b *bridge) loadOnce(ctx context.Context, accounts int, regions []string, c
 		if err != nil {
 			return nil, err
 		}
+		processor, err := f.processorTime()
+		if err != nil {
+			return nil, err
+		}
 		connections, requests := x.traffic()
 		rows = append(rows, Row{
-			Part: "load", Name: fmt.Sprintf("%d accounts x %d Regions, %d at a time, %s", accounts, len(regions), concurrency, state),
+			Part: "load", Name: fmt.Sprintf("%d x %d, %d at a time, %s", accounts, len(regions), concurrency, state),
 			Value: milliseconds(a.elapsed()), Unit: "ms", Samples: 1,
-			Note: fmt.Sprintf("%d of %d answered, %d failed, %d not asked; peak %.0f MB; %d connections so far, %d requests; answer of %.0f KB; stand-ins took %.0f %% of a core",
-				got.Coverage.Answered, got.Coverage.Targets, got.Coverage.Failed, got.Coverage.Skipped, megabytes(peak), connections, requests,
-				float64(len(a.payload))/1024, 100*float64(ownCPU()-before)/float64(a.elapsed())),
+			Note: fmt.Sprintf("%d of %d answered, %d failed, %d not asked; %.2g s of processor time; peak %.0f MB; %d connections so far, %d requests; answer of %.0f KB; stand-ins took %.0f %% of a core",
+				got.Coverage.Answered, got.Coverage.Targets, got.Coverage.Failed, got.Coverage.Skipped, (processor - used).Seconds(), megabytes(peak), connections, requests,
+				float64(len(a.payload))/1024, 100*float64(ownCPU()-standIns)/float64(a.elapsed())),
 		})
 	}
 	return rows, nil
