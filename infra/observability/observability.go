@@ -35,12 +35,11 @@ type Observability struct {
 	pulumi.ResourceState
 }
 
-// metric is a metric with an alarm of its own.
+// metric is a metric of the bridge's function with an alarm of its own.
 type metric struct {
-	name, namespace, metric, statistic, description string
-	dimensions                                      pulumi.StringMap
-	threshold                                       float64
-	period                                          int // seconds
+	name, metric, statistic, description string
+	threshold                            float64
+	period                               int // seconds
 }
 
 // New declares an Observability.
@@ -84,18 +83,14 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	if err := alarmOnDeniedShare(ctx, name, a.Prefix, space, topic, parent); err != nil {
 		return nil, err
 	}
-	function := pulumi.StringMap{"FunctionName": pulumi.String(a.BridgeFunction)}
-	runtime := pulumi.StringMap{"Resource": a.RuntimeARN}
-	metrics := []metric{
-		{"bridge-errors", "AWS/Lambda", "Errors", "Sum", "the bridge failed: read its log", function, 1, 300},
-		{"bridge-throttles", "AWS/Lambda", "Throttles", "Sum", "the bridge was throttled: raise the account's Lambda concurrency", function, 1, 300},
-		{"bridge-latency", "AWS/Lambda", "Duration", "p95", "queries take more than 25 s of the 28 s they have", function, 25000, 900},
-		{"runtime-errors", "AWS/Bedrock-AgentCore", "SystemErrors", "Sum", "the Runtime failed: read the agent's log", runtime, 1, 300},
-	}
-	for _, m := range metrics {
+	for _, m := range []metric{
+		{"bridge-errors", "Errors", "Sum", "the bridge failed: read its log", 1, 300},
+		{"bridge-throttles", "Throttles", "Sum", "the bridge was throttled: raise the account's Lambda concurrency", 1, 300},
+		{"bridge-latency", "Duration", "p95", "queries take more than 25 s of the 28 s they have", 25000, 900},
+	} {
 		args := &cloudwatch.MetricAlarmArgs{
 			Name: pulumi.String(a.Prefix + "-" + m.name), AlarmDescription: pulumi.String(m.description),
-			Namespace: pulumi.String(m.namespace), MetricName: pulumi.String(m.metric), Dimensions: m.dimensions,
+			Namespace: pulumi.String("AWS/Lambda"), MetricName: pulumi.String(m.metric), Dimensions: pulumi.StringMap{"FunctionName": pulumi.String(a.BridgeFunction)},
 			ComparisonOperator: pulumi.String("GreaterThanOrEqualToThreshold"), Threshold: pulumi.Float64(m.threshold),
 			EvaluationPeriods: pulumi.Int(1), Period: pulumi.Int(m.period), TreatMissingData: pulumi.String("notBreaching"),
 			AlarmActions: pulumi.Array{topic.Arn}, OkActions: pulumi.Array{topic.Arn},
@@ -108,6 +103,9 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		if _, err := cloudwatch.NewMetricAlarm(ctx, name+"-"+m.name, args, parent); err != nil {
 			return nil, err
 		}
+	}
+	if err := alarmOnRuntime(ctx, name, a, topic, parent); err != nil {
+		return nil, err
 	}
 	if a.DailyTokens > 0 {
 		if err := alarmOnTokens(ctx, name, a, topic, parent); err != nil {
@@ -159,6 +157,29 @@ func alarmOnDeniedShare(ctx *pulumi.Context, name, prefix, space string, topic *
 	return err
 }
 
+// ofRuntime asks for a metric of the Runtime, whatever other dimensions it is published under: AWS names them nowhere, and
+// a metric that is asked for with another set of dimensions than it has is another metric, without data.
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/observability-runtime-metrics.html
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-metrics-insights-querylanguage.html
+func ofRuntime(statistic, metric, arn string) string {
+	return fmt.Sprintf(`SELECT %s(%s) FROM "AWS/Bedrock-AgentCore" WHERE Resource = '%s'`, statistic, metric, arn)
+}
+
+func alarmOnRuntime(ctx *pulumi.Context, name string, a *Args, topic *sns.Topic, parent pulumi.ResourceOption) error {
+	query := a.RuntimeARN.ToStringOutput().ApplyT(func(arn string) string { return ofRuntime("SUM", "SystemErrors", arn) }).(pulumi.StringOutput)
+	_, err := cloudwatch.NewMetricAlarm(ctx, name+"-runtime-errors", &cloudwatch.MetricAlarmArgs{
+		Name: pulumi.String(a.Prefix + "-runtime-errors"), AlarmDescription: pulumi.String("the Runtime failed: read the agent's log"),
+		MetricQueries: cloudwatch.MetricAlarmMetricQueryArray{
+			&cloudwatch.MetricAlarmMetricQueryArgs{Id: pulumi.String("errors"), Label: pulumi.String("system errors"), ReturnData: pulumi.Bool(true),
+				Expression: query, Period: pulumi.Int(300)},
+		},
+		ComparisonOperator: pulumi.String("GreaterThanOrEqualToThreshold"), Threshold: pulumi.Float64(1),
+		EvaluationPeriods: pulumi.Int(1), TreatMissingData: pulumi.String("notBreaching"),
+		AlarmActions: pulumi.Array{topic.Arn}, OkActions: pulumi.Array{topic.Arn},
+	}, parent)
+	return err
+}
+
 // alarmOnTokens adds up what the model read and wrote in a day, which is what it costs. The model's metrics are of the
 // account and Region: environments that share those and the model share the number, too.
 func alarmOnTokens(ctx *pulumi.Context, name string, a *Args, topic *sns.Topic, parent pulumi.ResourceOption) error {
@@ -203,7 +224,9 @@ func budget(ctx *pulumi.Context, name string, a *Args, parent pulumi.ResourceOpt
 func dashboard(a *Args, space, runtimeARN string) (string, error) {
 	type row = []any
 	lambda := func(metric string) row { return row{"AWS/Lambda", metric, "FunctionName", a.BridgeFunction} }
-	agent := func(metric string) row { return row{"AWS/Bedrock-AgentCore", metric, "Resource", runtimeARN} }
+	agent := func(statistic, metric string) row {
+		return row{map[string]any{"expression": ofRuntime(statistic, metric, runtimeARN), "label": statistic + " " + metric, "id": "q" + statistic + metric}}
+	}
 	model := func(metric string) row { return row{"AWS/Bedrock", metric, "ModelId", a.Model} }
 	var widgets []any
 	for i, w := range []struct {
@@ -213,8 +236,8 @@ func dashboard(a *Args, space, runtimeARN string) (string, error) {
 		{"bridge: calls, errors, throttles", "Sum", []row{lambda("Invocations"), lambda("Errors"), lambda("Throttles")}},
 		{"bridge: latency (p95, ms)", "p95", []row{lambda("Duration")}},
 		{"targets: asked, denied", "Sum", []row{{space, "Targets"}, {space, "DeniedTargets"}}},
-		{"agent: invocations, errors", "Sum", []row{agent("Invocations"), agent("SystemErrors"), agent("UserErrors"), agent("Throttles")}},
-		{"agent: latency (p95, ms)", "p95", []row{agent("Latency")}},
+		{"agent: invocations, errors", "Sum", []row{agent("SUM", "Invocations"), agent("SUM", "SystemErrors"), agent("SUM", "UserErrors"), agent("SUM", "Throttles")}},
+		{"agent: latency (mean and worst, ms)", "Average", []row{agent("AVG", "Latency"), agent("MAX", "Latency")}},
 		{"model: tokens read, written", "Sum", []row{model("InputTokenCount"), model("OutputTokenCount")}},
 	} {
 		widgets = append(widgets, map[string]any{"type": "metric", "x": i % 2 * 12, "y": i / 2 * 6, "width": 12, "height": 6, "properties": map[string]any{
