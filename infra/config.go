@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/cedar-policy/cedar-go"
+	"github.com/central-ops/central-ops/infra/internal/settings"
 )
 
 // Account is an AWS account that people may ask about.
@@ -49,23 +51,21 @@ type Config struct {
 	Traces                 bool                // traces: false by default; send spans to X-Ray, which needs Transaction Search
 	OrganizationalUnits    []string            // stackSetOUs: roll the target role out to these
 	StackSetCaller         string              // stackSetCallAs: SELF (default, the management account) or DELEGATED_ADMIN
+	PermissionsBoundary    string              // permissionsBoundary: ARN of a policy that bounds every role of the environment
 	AllowedAccount         string              // allowedAccountId: refuse to deploy into any other account
 	CallbackURLs           []string            // callbackUrls of browser sign-in
 	Tags                   map[string]string   // tags on everything
 }
 
 var (
-	accountIDs    = regexp.MustCompile(`^[0-9]{12}$`)
-	organizations = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
-	units         = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
-	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`)
-	environments  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`) // of accounts
-	guardrails    = regexp.MustCompile(`^[a-z0-9]+:([0-9]+|DRAFT)$`)
-	tagKeys       = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{1,128}$`)
-	tagValues     = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{0,256}$`)
-	groupNames    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
-	models        = regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9.:-]{1,255}$`)
-	roleNames     = regexp.MustCompile(`^[\w+=,.@-]{1,57}$`) // "-deny-9" has to fit behind it in 64 characters
+	units        = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
+	environments = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`) // of accounts
+	policyARNs   = settings.Pattern{Regexp: regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$`), Rule: "must be the ARN of a managed policy"}
+	guardrails   = settings.Pattern{Regexp: regexp.MustCompile(`^[a-z0-9]+:([0-9]+|DRAFT)$`), Rule: "must be <guardrail id>:<version>"}
+	tagKeys      = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{1,128}$`)
+	tagValues    = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{0,256}$`)
+	groupNames   = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,128}$`)
+	models       = settings.Pattern{Regexp: regexp.MustCompile(`^[a-z0-9][a-zA-Z0-9.:-]{1,255}$`), Rule: "must be the id of an inference profile, such as us.anthropic.claude-sonnet-5"}
 )
 
 // regions are those that have both the AgentCore Runtime and Gateway.
@@ -90,16 +90,6 @@ func (r *reader) get(key string) string {
 	return r.values(key)
 }
 
-// unknown refuses what nothing reads: a key with a slip in it would leave its default in place without a word.
-func (r *reader) unknown(keys []string) {
-	slices.Sort(r.known)
-	for _, key := range keys {
-		if !slices.Contains(r.known, key) {
-			r.faults = append(r.faults, fmt.Errorf("central-ops:%s: is no key; known: %s", key, strings.Join(r.known, ", ")))
-		}
-	}
-}
-
 func (r *reader) fault(path, rule string, value any) {
 	r.faults = append(r.faults, fmt.Errorf("%s: %s: got %s", path, rule, quote(value)))
 }
@@ -119,10 +109,11 @@ func (r *reader) text(key, fallback string) string {
 	return fallback
 }
 
-func (r *reader) matching(key string, pattern *regexp.Regexp, rule string) string {
+// matching is "" when nothing is set.
+func (r *reader) matching(key string, pattern settings.Pattern) string {
 	v := r.get(key)
 	if v != "" && !pattern.MatchString(v) {
-		r.fault("central-ops:"+key, rule, v)
+		r.fault("central-ops:"+key, pattern.Rule, v)
 	}
 	return v
 }
@@ -175,12 +166,12 @@ func ParseConfig(get func(key string) string, keys []string, region string, read
 	c := Config{
 		Environment:            r.oneOf("environment", "dev", "dev", "staging", "prod"),
 		Region:                 region,
-		OrganizationID:         r.matching("organizationId", organizations, "must look like o-a1b2c3d4e5"),
-		ExternalID:             r.matching("externalId", externalIDs, "must have 2 to 1000 letters, digits or any of _+=,.@:/-"),
+		OrganizationID:         r.matching("organizationId", settings.OrganizationID),
+		ExternalID:             r.matching("externalId", settings.ExternalID),
 		GatewayAuth:            r.oneOf("gatewayAuth", "user", "user", "workload"),
-		Model:                  r.matching("model", models, "must be the id of an inference profile, such as us.anthropic.claude-sonnet-5"),
-		Guardrail:              r.matching("guardrail", guardrails, "must be <guardrail id>:<version>"),
-		TargetRole:             r.text("targetRole", "CentralOpsTargetRole"),
+		Model:                  r.matching("model", models),
+		Guardrail:              r.matching("guardrail", guardrails),
+		TargetRole:             r.matching("targetRole", settings.RoleName),
 		MCPEndpoint:            r.text("mcpEndpoint", "https://aws-mcp.us-east-1.api.aws/mcp"),
 		MFA:                    r.oneOf("mfa", "OPTIONAL", "OFF", "OPTIONAL", "ON"),
 		RetentionDays:          r.number("retentionDays", 30, 1, 3653),
@@ -193,24 +184,19 @@ func ParseConfig(get func(key string) string, keys []string, region string, read
 		GatewayLogs:            r.flag("gatewayLogs", "true"),
 		Traces:                 r.flag("traces", "false"),
 		StackSetCaller:         r.oneOf("stackSetCallAs", "SELF", "SELF", "DELEGATED_ADMIN"),
-		AllowedAccount:         r.matching("allowedAccountId", accountIDs, "must have 12 digits"),
+		PermissionsBoundary:    r.matching("permissionsBoundary", policyARNs),
+		AllowedAccount:         r.matching("allowedAccountId", settings.AccountID),
 		AccessPolicies:         r.get("accessPolicies"),
 		CallbackURLs:           []string{"http://localhost:8976/callback"},
 	}
-	if c.Region == "" {
-		c.Region = "us-east-1"
-	}
-	if c.Model == "" {
-		c.Model = "us.anthropic.claude-sonnet-5"
-	}
+	c.Region = cmp.Or(c.Region, "us-east-1")
+	c.Model = cmp.Or(c.Model, "us.anthropic.claude-sonnet-5")
+	c.TargetRole = cmp.Or(c.TargetRole, "CentralOpsTargetRole")
 	if !slices.Contains(regions, c.Region) {
 		r.fault("aws:region", "must be a Region with AgentCore: "+strings.Join(regions, ", "), c.Region)
 	}
 	if !slices.Contains(retentions, c.RetentionDays) {
 		r.fault("central-ops:retentionDays", "must be a period of CloudWatch Logs, such as 7, 30, 90, 365", c.RetentionDays)
-	}
-	if !roleNames.MatchString(c.TargetRole) {
-		r.fault("central-ops:targetRole", "must have 1 to 57 letters, digits or any of _+=,.@-", c.TargetRole)
 	}
 	if u, err := url.Parse(c.MCPEndpoint); err != nil || u.Scheme != "https" || u.Host == "" {
 		r.fault("central-ops:mcpEndpoint", "must be an https URL", c.MCPEndpoint)
@@ -245,8 +231,7 @@ func ParseConfig(get func(key string) string, keys []string, region string, read
 	}
 	r.accounts(&c, readFile)
 	r.access(c)
-	r.unknown(keys)
-	return c, errors.Join(r.faults...)
+	return c, errors.Join(append(r.faults, settings.Unknown("central-ops", keys, r.known)...)...)
 }
 
 func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
@@ -278,8 +263,8 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 	ids, named := map[string]bool{}, map[string]bool{}
 	for i := range c.Accounts {
 		a, path := &c.Accounts[i], fmt.Sprintf("central-ops:accounts[%d]", i)
-		if !accountIDs.MatchString(a.ID) {
-			r.fault(path+".id", "must have 12 digits", a.ID)
+		if !settings.AccountID.MatchString(a.ID) {
+			r.fault(path+".id", settings.AccountID.Rule, a.ID)
 		}
 		if ids[a.ID] {
 			r.fault(path+".id", "must be there once", a.ID)
@@ -287,7 +272,7 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 		if a.Name == "" || named[strings.ToLower(a.Name)] {
 			r.fault(path+".name", "must be there and be the only one", a.Name)
 		}
-		if a.Name == "all" || strings.HasPrefix(a.Name, "env:") || accountIDs.MatchString(a.Name) {
+		if a.Name == "all" || strings.HasPrefix(a.Name, "env:") || settings.AccountID.MatchString(a.Name) {
 			r.fault(path+".name", "must not look like all, env:<environment> or an account's id: it could not be told from them", a.Name)
 		}
 		ids[a.ID], named[strings.ToLower(a.Name)] = true, true

@@ -77,6 +77,7 @@ func TestFaults(t *testing.T) {
 		"mail":                     {"alarmEmail", "ops", `central-ops:alarmEmail: must be an e-mail address: got "ops"`},
 		"unit":                     {"stackSetOUs", `["ou-1"]`, `central-ops:stackSetOUs[0]: must be an organizational unit or root: got "ou-1"`},
 		"allowed account":          {"allowedAccountId", "1", `central-ops:allowedAccountId: must have 12 digits: got "1"`},
+		"boundary":                 {"permissionsBoundary", "developers", `central-ops:permissionsBoundary: must be the ARN of a managed policy: got "developers"`},
 		"account id":               {"accounts", `[{"id":"1","name":"A"}]`, `central-ops:accounts[0].id: must have 12 digits: got "1"`},
 		"account twice":            {"accounts", `[{"id":"222222222222","name":"A"},{"id":"222222222222","name":"B"}]`, `central-ops:accounts[1].id: must be there once: got "222222222222"`},
 		"account name twice":       {"accounts", `[{"id":"222222222222","name":"A"},{"id":"333333333333","name":"a"}]`, `central-ops:accounts[1].name: must be there and be the only one: got "a"`},

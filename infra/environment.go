@@ -14,6 +14,7 @@ import (
 	"github.com/central-ops/central-ops/infra/identity"
 	"github.com/central-ops/central-ops/infra/internal/build"
 	"github.com/central-ops/central-ops/infra/internal/image"
+	"github.com/central-ops/central-ops/infra/internal/settings"
 	"github.com/central-ops/central-ops/infra/observability"
 	"github.com/central-ops/central-ops/infra/policy"
 	"github.com/central-ops/central-ops/infra/runtime"
@@ -36,7 +37,7 @@ const out = "../build/deploy"
 
 func program(ctx *pulumi.Context) error {
 	own, provider := config.New(ctx, "central-ops"), config.New(ctx, "aws")
-	keys, err := keysOf("central-ops")
+	keys, err := settings.Keys("central-ops")
 	if err != nil {
 		return err
 	}
@@ -49,24 +50,6 @@ func program(ctx *pulumi.Context) error {
 		return err
 	}
 	return declare(ctx, c, made)
-}
-
-// keysOf is the keys of a namespace that the stack's configuration sets, in order. The SDK reads them by name only; it has
-// them from the variable that is read here.
-func keysOf(namespace string) ([]string, error) {
-	all := map[string]string{}
-	if text := os.Getenv(pulumi.EnvConfig); text != "" {
-		if err := json.Unmarshal([]byte(text), &all); err != nil {
-			return nil, fmt.Errorf("read %s: %w", pulumi.EnvConfig, err)
-		}
-	}
-	var keys []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if key, ok := strings.CutPrefix(name, namespace+":"); ok {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
 }
 
 // readFromRoot reads a file that the configuration names: relative to the folder of Pulumi.yaml.
@@ -156,7 +139,7 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 	prefix := "central-ops-" + c.Environment
 	tags := map[string]string{"central-ops:environment": c.Environment}
 	maps.Copy(tags, c.Tags)
-	if err := tagAll(ctx, tags); err != nil {
+	if err := everywhere(ctx, tags, c.PermissionsBoundary); err != nil {
 		return err
 	}
 
@@ -241,14 +224,4 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		ctx.Export(name, value)
 	}
 	return nil
-}
-
-// tagAll puts the tags on every AWS resource that takes some.
-func tagAll(ctx *pulumi.Context, tags map[string]string) error {
-	return ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
-		if !tagged(args.Props, tags) {
-			return nil
-		}
-		return &pulumi.ResourceTransformationResult{Props: args.Props, Opts: args.Opts}
-	})
 }

@@ -92,7 +92,8 @@ func types(resources []pulumi.MockResourceArgs) map[string]int {
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	resources := register(t, map[string]string{"stackSetOUs": `["ou-abcd-12345678"]`, "gatewayAuth": "workload", "provisionedConcurrency": "2", "tags": `{"team":"ops"}`,
-		"dailyTokens": "5", "alarmEmail": "ops@example.com", "monthlyBudgetUSD": "100", "traces": "true"})
+		"dailyTokens": "5", "alarmEmail": "ops@example.com", "monthlyBudgetUSD": "100", "traces": "true",
+		"permissionsBoundary": "arn:aws:iam::111111111111:policy/developers"})
 	triggers := map[string]any{}
 	for name, identity := range map[string][]any{
 		"gateway": {"central-ops-dev"}, "gateway-bridge": {"central-ops-dev", "bridge"}, "runtime": {"central_ops_dev"},
@@ -127,6 +128,10 @@ func TestInventory(t *testing.T) {
 			if !r.Inputs["serverSideEncryption"].ObjectValue()["enabled"].BoolValue() {
 				t.Errorf("%s is not encrypted", r.Name)
 			}
+		case "aws:iam/role:Role":
+			if got := r.Inputs["permissionsBoundary"]; !got.IsString() || got.StringValue() != "arn:aws:iam::111111111111:policy/developers" {
+				t.Errorf("%s is not bounded", r.Name)
+			}
 		case "aws:sns/topic:Topic":
 			if !strings.HasPrefix(r.Inputs["kmsMasterKeyId"].StringValue(), "arn:") {
 				t.Errorf("%s: CloudWatch cannot use the key that AWS manages", r.Name)
@@ -142,6 +147,9 @@ func TestInventory(t *testing.T) {
 		case "aws:cognito/userPool:UserPool":
 			if !r.Inputs["adminCreateUserConfig"].ObjectValue()["allowAdminCreateUserOnly"].BoolValue() {
 				t.Errorf("%s: people may sign themselves up", r.Name)
+			}
+			if sensitive := r.Inputs["usernameConfiguration"].ObjectValue()["caseSensitive"]; !sensitive.IsBool() || sensitive.BoolValue() {
+				t.Errorf("%s: Ada and ada can be two people", r.Name)
 			}
 		case "command:local:Command":
 			for _, verb := range []resource.PropertyKey{"create", "update", "delete"} {

@@ -54,6 +54,8 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		AccountRecoverySetting: &cognito.UserPoolAccountRecoverySettingArgs{RecoveryMechanisms: cognito.UserPoolAccountRecoverySettingRecoveryMechanismArray{
 			&cognito.UserPoolAccountRecoverySettingRecoveryMechanismArgs{Name: pulumi.String("verified_email"), Priority: pulumi.Int(1)},
 		}},
+		// Names stand in the trail of the member accounts: Ada and ada must not be two people.
+		UsernameConfiguration:  &cognito.UserPoolUsernameConfigurationArgs{CaseSensitive: pulumi.Bool(false)},
 		AutoVerifiedAttributes: pulumi.ToStringArray([]string{"email"}),
 	}
 	if a.MFA != "OFF" {

@@ -5,33 +5,28 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
-	"slices"
-	"strings"
 
+	"github.com/central-ops/central-ops/infra/internal/settings"
 	"github.com/central-ops/central-ops/infra/policy"
 	"github.com/central-ops/central-ops/infra/targetrole"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
+	stackconfig "github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 )
 
 var (
-	roleARNs      = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/-]+$`)
-	stacks        = regexp.MustCompile(`^[\w.-]+/[\w.-]+/[\w.-]+$`)
-	roleNames     = regexp.MustCompile(`^[\w+=,.@-]{1,57}$`) // "-deny-9" has to fit behind it in 64 characters
-	organizations = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
-	externalIDs   = regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`)
-	accountIDs    = regexp.MustCompile(`^[0-9]{12}$`)
+	roleARNs = settings.Pattern{Regexp: regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[\w+=,.@/-]+$`), Rule: "must be the ARN of a role"}
+	stacks   = settings.Pattern{Regexp: regexp.MustCompile(`^[\w.-]+/[\w.-]+/[\w.-]+$`), Rule: "must be <organization>/<project>/<stack>"}
 )
 
-// settings are the configuration of one member stack.
-type settings struct {
+// config is the configuration of one member stack.
+type config struct {
 	bridgeRoleARN, environmentStack            string // exactly one is set
 	targetRole                                 string
 	organizationID, externalID, allowedAccount string // "" means none
@@ -41,70 +36,43 @@ func main() { pulumi.Run(program) }
 
 // parse reads the configuration; get returns the text of central-ops-member:<key>, "" for what is not set; keys are those
 // that are set. The error holds every fault, each with path, rule and value.
-func parse(get func(key string) string, keys []string) (settings, error) {
+func parse(get func(key string) string, keys []string) (config, error) {
 	var faults []error
 	fault := func(key, rule string) {
 		faults = append(faults, fmt.Errorf("central-ops-member:%s: %s: got %q", key, rule, get(key)))
 	}
 	var known []string
-	read := func(key string, pattern *regexp.Regexp, rule string) string {
+	read := func(key string, pattern settings.Pattern) string {
 		known = append(known, key)
 		v := get(key)
 		if v != "" && !pattern.MatchString(v) {
-			fault(key, rule)
+			fault(key, pattern.Rule)
 		}
 		return v
 	}
-	s := settings{
-		bridgeRoleARN:    read("bridgeRoleArn", roleARNs, "must be the ARN of a role"),
-		environmentStack: read("environmentStack", stacks, "must be <organization>/<project>/<stack>"),
-		targetRole:       read("targetRole", roleNames, "must have 1 to 57 letters, digits or any of _+=,.@-"),
-		organizationID:   read("organizationId", organizations, "must look like o-a1b2c3d4e5"),
-		externalID:       read("externalId", externalIDs, "must have 2 to 1000 letters, digits or any of _+=,.@:/-"),
-		allowedAccount:   read("allowedAccountId", accountIDs, "must have 12 digits"),
+	c := config{
+		bridgeRoleARN:    read("bridgeRoleArn", roleARNs),
+		environmentStack: read("environmentStack", stacks),
+		targetRole:       cmp.Or(read("targetRole", settings.RoleName), "CentralOpsTargetRole"),
+		organizationID:   read("organizationId", settings.OrganizationID),
+		externalID:       read("externalId", settings.ExternalID),
+		allowedAccount:   read("allowedAccountId", settings.AccountID),
 	}
 	switch {
-	case s.bridgeRoleARN == "" && s.environmentStack == "":
+	case c.bridgeRoleARN == "" && c.environmentStack == "":
 		fault("bridgeRoleArn", "is required, or central-ops-member:environmentStack; try: pulumi -C ../.. stack output bridgeRoleArn")
-	case s.bridgeRoleARN != "" && s.environmentStack != "":
+	case c.bridgeRoleARN != "" && c.environmentStack != "":
 		fault("environmentStack", "cannot be set together with central-ops-member:bridgeRoleArn")
 	}
-	slices.Sort(known)
-	for _, key := range keys {
-		if !slices.Contains(known, key) { // a slip would leave a default in place without a word
-			faults = append(faults, fmt.Errorf("central-ops-member:%s: is no key; known: %s", key, strings.Join(known, ", ")))
-		}
-	}
-	if s.targetRole == "" {
-		s.targetRole = "CentralOpsTargetRole"
-	}
-	return s, errors.Join(faults...)
-}
-
-// keysOf is the keys of this project that the stack's configuration sets, in order. The SDK reads them by name only; it has
-// them from the variable that is read here.
-func keysOf() ([]string, error) {
-	all := map[string]string{}
-	if text := os.Getenv(pulumi.EnvConfig); text != "" {
-		if err := json.Unmarshal([]byte(text), &all); err != nil {
-			return nil, fmt.Errorf("read %s: %w", pulumi.EnvConfig, err)
-		}
-	}
-	var keys []string
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if key, ok := strings.CutPrefix(name, "central-ops-member:"); ok {
-			keys = append(keys, key)
-		}
-	}
-	return keys, nil
+	return c, errors.Join(append(faults, settings.Unknown("central-ops-member", keys, known)...)...)
 }
 
 func program(ctx *pulumi.Context) error {
-	keys, err := keysOf()
+	keys, err := settings.Keys("central-ops-member")
 	if err != nil {
 		return err
 	}
-	s, err := parse(config.New(ctx, "central-ops-member").Get, keys)
+	c, err := parse(stackconfig.New(ctx, "central-ops-member").Get, keys)
 	if err != nil {
 		return fmt.Errorf("configuration of stack %s:\n%w", ctx.Stack(), err)
 	}
@@ -120,23 +88,23 @@ func program(ctx *pulumi.Context) error {
 	if err != nil {
 		return fmt.Errorf("who deploys: %w", err)
 	}
-	if s.allowedAccount != "" && s.allowedAccount != who.AccountId {
-		return fmt.Errorf("central-ops-member:allowedAccountId: must be the account of the credentials: got %q, they are of %s", s.allowedAccount, who.AccountId)
+	if c.allowedAccount != "" && c.allowedAccount != who.AccountId {
+		return fmt.Errorf("central-ops-member:allowedAccountId: must be the account of the credentials: got %q, they are of %s", c.allowedAccount, who.AccountId)
 	}
 	partition, err := aws.GetPartition(ctx, &aws.GetPartitionArgs{})
 	if err != nil {
 		return fmt.Errorf("which partition: %w", err)
 	}
-	bridge := pulumi.String(s.bridgeRoleARN).ToStringOutput()
-	if s.environmentStack != "" {
-		reference, err := pulumi.NewStackReference(ctx, s.environmentStack, nil)
+	bridge := pulumi.String(c.bridgeRoleARN).ToStringOutput()
+	if c.environmentStack != "" {
+		reference, err := pulumi.NewStackReference(ctx, c.environmentStack, nil)
 		if err != nil {
 			return err
 		}
 		bridge = reference.GetStringOutput(pulumi.String("bridgeRoleArn"))
 	}
 	role, err := targetrole.New(ctx, "target-role", &targetrole.Args{
-		Name: s.targetRole, Partition: partition.Partition, OrganizationID: s.organizationID, ExternalID: s.externalID,
+		Name: c.targetRole, Partition: partition.Partition, OrganizationID: c.organizationID, ExternalID: c.externalID,
 		BridgeRoleARN: bridge, Denies: denies,
 	})
 	if err != nil {
