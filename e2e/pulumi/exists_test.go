@@ -5,13 +5,20 @@ import (
 	_ "embed"
 	"encoding/json"
 	"flag"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -38,9 +45,24 @@ func TestWhatExists(t *testing.T) {
 	server := httptest.NewServer(lossy)
 	t.Cleanup(server.Close)
 	b.env = append(b.env, "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL="+server.URL) // the last one counts
+	deployer, joiner := b.record(t), b.record(t)
 	centralBefore, memberBefore := b.inventory(t, central), b.inventory(t, member)
 
-	b.environment(t, "dev", nil)
+	b.environment(t, "dev", deployer.url, nil)
+	b.set(t, "central-ops:retentionDay", "7")
+	b.set(t, "central-ops:mfa", "SMS")
+	text := b.fails(t, "up", "--yes", "--skip-preview")
+	for _, want := range []string{`central-ops:mfa: must be one of OFF, OPTIONAL, ON: got "SMS"`, "central-ops:retentionDay: is no key; known: access,"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("wrong values are answered without %s:\n%s", want, tail(text))
+		}
+	}
+	for _, key := range []string{"retentionDay", "mfa"} {
+		b.pulumi(t, "config", "rm", "central-ops:"+key)
+	}
+	if diff := cmp.Diff(centralBefore, b.inventory(t, central)); diff != "" {
+		t.Errorf("made in spite of wrong values (-before +after):\n%s", diff)
+	}
 	lossy.lose("POST /gateways/")
 	if text := b.fails(t, "up", "--yes", "--skip-preview"); !strings.Contains(text, "apply gateway: central-ops-dev: failed") {
 		t.Errorf("a create whose answer gets lost is reported as:\n%s", tail(text))
@@ -63,7 +85,7 @@ func TestWhatExists(t *testing.T) {
 		"central-ops:targetrole:StackSet")
 
 	// A second environment in the same account, in the other mode.
-	b.environment(t, "staging", map[string]string{"gatewayAuth": "workload", "targetRole": "CentralOpsStaging"})
+	b.environment(t, "staging", deployer.url, map[string]string{"gatewayAuth": "workload", "targetRole": "CentralOpsStaging"})
 	b.pulumi(t, "up", "--yes", "--skip-preview")
 	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
 	if got := b.front.Left(); got != 5 {
@@ -82,7 +104,7 @@ func TestWhatExists(t *testing.T) {
 	// A target role for each of the two, in one member account; what the bridge's role is comes from the environment's stack.
 	b.project = filepath.Join(b.root, "infra", "member")
 	for stack, role := range map[string]string{"dev": "CentralOpsTargetRole", "staging": "CentralOpsStaging"} {
-		b.stack(t, stack+"-"+member, b.endpoint())
+		b.stack(t, stack+"-"+member, joiner.url)
 		b.pulumi(t, "config", "set", "--path", "aws:assumeRole.roleArn", "arn:aws:iam::"+member+":role/deploy")
 		for key, value := range map[string]string{"environmentStack": "organization/central-ops/" + stack, "targetRole": role,
 			"organizationId": "o-exampleorg", "externalId": "central-ops-example", "allowedAccountId": member} {
@@ -133,12 +155,15 @@ func TestWhatExists(t *testing.T) {
 	if got := b.front.Left(); got != 0 {
 		t.Errorf("%d AgentCore resources are left", got)
 	}
+
+	deployer.covered(t, "../../docs/deployer-policy.json", 60)
+	joiner.covered(t, "../../docs/member-deployer-policy.json", 15)
 }
 
 // environment makes a stack of that name and environment, with the configuration that infra/policy/testdata is made of.
-func (b *box) environment(t *testing.T, name string, others map[string]string) {
+func (b *box) environment(t *testing.T, name, endpoint string, others map[string]string) {
 	t.Helper()
-	b.stack(t, name, b.endpoint())
+	b.stack(t, name, endpoint)
 	values := map[string]string{
 		"environment": name, "organizationId": "o-exampleorg", "externalId": "central-ops-example", "access": `{"ops":["all"],"readers":["env:prod"]}`,
 		"accounts":    `[{"id":"111111111111","name":"Central","role":"central","environment":"shared"},{"id":"222222222222","name":"Production","environment":"prod"}]`,
@@ -327,6 +352,103 @@ func named(value any, known map[string]any) any {
 		return out
 	}
 	return value
+}
+
+// recorder passes requests on to the emulator and keeps the actions that they ask for.
+type recorder struct {
+	url  string
+	mu   sync.Mutex
+	seen map[string]bool // as IAM names them
+}
+
+func (b *box) record(t *testing.T) *recorder {
+	t.Helper()
+	target, err := url.Parse(b.endpoint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy, r := httputil.NewSingleHostReverseProxy(target), &recorder{seen: map[string]bool{}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		body, err := io.ReadAll(request.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		request.Body = io.NopCloser(bytes.NewReader(body))
+		if action := actionOf(request, string(body)); action != "" {
+			r.mu.Lock()
+			r.seen[action] = true
+			r.mu.Unlock()
+		}
+		proxy.ServeHTTP(w, request)
+	}))
+	t.Cleanup(server.Close)
+	r.url = server.URL
+	return r
+}
+
+var scope = regexp.MustCompile(`Credential=[^/]+/[0-9]{8}/[^/]+/([^/]+)/aws4_request`)
+
+// actionOf is the IAM action of a signed request, "" when it cannot be told: Lambda's REST paths name no operation, and both
+// policies take or leave all of Lambda.
+func actionOf(r *http.Request, body string) string {
+	match := scope.FindStringSubmatch(r.Header.Get("Authorization"))
+	if match == nil || match[1] == "lambda" {
+		return ""
+	}
+	service := match[1]
+	if service == "monitoring" {
+		service = "cloudwatch"
+	}
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		return service + ":" + target[strings.LastIndex(target, ".")+1:]
+	}
+	if _, operation, ok := strings.Cut(r.URL.Path, "/operation/"); ok {
+		return service + ":" + operation
+	}
+	form, err := url.ParseQuery(body)
+	if err != nil || form.Get("Action") == "" {
+		return service + ":unknown " + r.Method + " " + r.URL.Path
+	}
+	return service + ":" + form.Get("Action")
+}
+
+// covered tells which of the actions the policy does not allow on anything. Of fewer than least it says that recording failed.
+func (r *recorder) covered(t *testing.T, file string, least int) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy struct{ Statement []struct{ Action any } }
+	if err := json.Unmarshal(text, &policy); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	var patterns []string
+	for _, statement := range policy.Statement {
+		switch action := statement.Action.(type) {
+		case string:
+			patterns = append(patterns, action)
+		case []any:
+			for _, one := range action {
+				patterns = append(patterns, one.(string))
+			}
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.seen) < least {
+		t.Errorf("%d actions were recorded for %s, want %d or more", len(r.seen), file, least)
+	}
+	for _, action := range slices.Sorted(maps.Keys(r.seen)) {
+		allowed := slices.ContainsFunc(patterns, func(pattern string) bool {
+			ok, err := path.Match(pattern, action)
+			return err == nil && ok
+		})
+		if !allowed {
+			t.Errorf("the AWS provider asked for %s, which %s does not allow", action, file)
+		}
+	}
+	t.Logf("%s allows the %d actions that the AWS provider asked for", file, len(r.seen))
 }
 
 // lossy passes requests on. It can lose the answer to one: what was asked for happens, and the caller is told that it was

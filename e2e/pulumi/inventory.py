@@ -106,6 +106,7 @@ def pools():
         out[p["Name"]] = {
             "MFA": p.get("MfaConfiguration"),
             "OnlyAdminsCreateUsers": p.get("AdminCreateUserConfig", {}).get("AllowAdminCreateUserOnly"),
+            "UsernamesCaseSensitive": p.get("UsernameConfiguration", {}).get("CaseSensitive"),
             "Password": p.get("Policies", {}).get("PasswordPolicy"),
             "DeletionProtection": p.get("DeletionProtection"),
             "Domain": p.get("Domain"),

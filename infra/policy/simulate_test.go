@@ -171,7 +171,7 @@ func serviceRequests() []request {
 	}
 }
 
-// deployerRequests are about docs/deployer-policy.json.
+// deployerRequests are about docs/deployer-policy.json, and docs/member-deployer-policy.json: who has an account join.
 func deployerRequests() []request {
 	const role = "arn:aws:iam::111111111111:role/"
 	const key, pool = "arn:aws:kms:us-east-1:111111111111:key/11111111-2222-3333-4444-555555555555", "arn:aws:cognito-idp:us-east-1:111111111111:userpool/us-east-1_abcdefghi"
@@ -194,6 +194,13 @@ func deployerRequests() []request {
 		{"deployer changes no other budget", "deployer", "budgets:ModifyBudget", "arn:aws:budgets::111111111111:budget/company", nil, "", false},
 		{"deployer changes the stack set", "deployer", "cloudformation:UpdateStackSet", "arn:aws:cloudformation:us-east-1:111111111111:stackset/central-ops-dev-target-role:11111111-2222-3333-4444-555555555555", nil, "", true},
 		{"deployer deletes no other stack set", "deployer", "cloudformation:DeleteStackSet", "arn:aws:cloudformation:us-east-1:111111111111:stackset/baseline:11111111-2222-3333-4444-555555555555", nil, "", false},
+		{"joiner makes the target role", "joiner", "iam:CreateRole", targetARN, nil, "", true},
+		{"joiner makes no other role", "joiner", "iam:CreateRole", "arn:aws:iam::222222222222:role/Admin", nil, "", false},
+		{"joiner attaches the deny lists", "joiner", "iam:AttachRolePolicy", targetARN, keys{"iam:PolicyARN": "arn:aws:iam::222222222222:policy/CentralOpsTargetRole-deny-1"}, "", true},
+		{"joiner attaches no administrator's rights", "joiner", "iam:AttachRolePolicy", targetARN, keys{"iam:PolicyARN": "arn:aws:iam::aws:policy/AdministratorAccess"}, "", false},
+		{"joiner makes no other policy", "joiner", "iam:CreatePolicy", "arn:aws:iam::222222222222:policy/other", nil, "", false},
+		{"joiner hands over no role", "joiner", "iam:PassRole", targetARN, keys{"iam:PassedToService": "lambda.amazonaws.com"}, "", false},
+		{"joiner assumes nothing", "joiner", "sts:AssumeRole", targetARN, nil, "", false},
 		{"deployer makes no user", "deployer", "iam:CreateUser", "arn:aws:iam::111111111111:user/x", nil, "", false},
 		{"deployer assumes no target role", "deployer", "sts:AssumeRole", targetARN, nil, "", false},
 		{"deployer makes the table", "deployer", "dynamodb:CreateTable", "arn:aws:dynamodb:us-east-1:111111111111:table/central-ops-dev-accounts", nil, "", true},
@@ -223,16 +230,18 @@ func TestSimulate(t *testing.T) {
 	for _, document := range append([]policy.Document{role.Inline["read"], role.Inline["deny"]}, role.Denies...) {
 		identities["target"] = append(identities["target"], policyOf{"name": document.Statement[0].Sid, "policy": document})
 	}
-	deployer, err := os.ReadFile("../../docs/deployer-policy.json")
-	if err != nil {
-		t.Fatal(err)
+	for name, file := range map[string]string{"deployer": "deployer-policy.json", "joiner": "member-deployer-policy.json"} {
+		text, err := os.ReadFile("../../docs/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		identities[name] = []policyOf{{"name": name, "policy": json.RawMessage(text)}}
 	}
-	identities["deployer"] = []policyOf{{"name": "deployer", "policy": json.RawMessage(deployer)}}
 	// They may do anything by their own policies: what refuses them is the trust policy.
 	for _, name := range []string{"staging-bridge", "administrator"} {
 		identities[name] = []policyOf{{"name": name, "policy": policy.New(policy.Statement{Sid: "All", Effect: "Allow", Action: []string{"*"}, Resource: []string{"*"}})}}
 	}
-	principals := keys{"staging-bridge": "arn:aws:iam::111111111111:role/central-ops-staging-bridge", "administrator": "arn:aws:iam::111111111111:user/administrator",
+	principals := keys{"joiner": "arn:aws:iam::222222222222:role/joiner", "staging-bridge": "arn:aws:iam::111111111111:role/central-ops-staging-bridge", "administrator": "arn:aws:iam::111111111111:user/administrator",
 		"target": "arn:aws:sts::222222222222:assumed-role/CentralOpsTargetRole/central-ops-dev", "bridge": bridgeARN, "bridge-listed": bridgeARN, "bridge-traced": bridgeARN}
 	var simulations []any
 	for _, row := range requests() {
@@ -243,7 +252,7 @@ func TestSimulate(t *testing.T) {
 			principal = "arn:aws:iam::111111111111:role/central-ops-dev-" + row.principal
 		}
 		account := "111111111111"
-		if row.principal == "target" || strings.HasPrefix(row.trust, "target-trust") {
+		if row.principal == "target" || row.principal == "joiner" || strings.HasPrefix(row.trust, "target-trust") {
 			account = "222222222222"
 		}
 		context := map[string]any{}
