@@ -157,6 +157,7 @@ func TestWhatExists(t *testing.T) {
 	}
 
 	deployer.covered(t, "../../docs/deployer-policy.json", 60)
+	delete(joiner.seen, "sts:AssumeRole") // it is how this test becomes the member account's deployer
 	joiner.covered(t, "../../docs/member-deployer-policy.json", 15)
 }
 
@@ -439,16 +440,16 @@ func (r *recorder) covered(t *testing.T, file string, least int) {
 	if len(r.seen) < least {
 		t.Errorf("%d actions were recorded for %s, want %d or more", len(r.seen), file, least)
 	}
+	t.Logf("%s: the AWS provider asked for %d actions", file, len(r.seen))
 	for _, action := range slices.Sorted(maps.Keys(r.seen)) {
 		allowed := slices.ContainsFunc(patterns, func(pattern string) bool {
 			ok, err := path.Match(pattern, action)
 			return err == nil && ok
 		})
 		if !allowed {
-			t.Errorf("the AWS provider asked for %s, which %s does not allow", action, file)
+			t.Errorf("%s does not allow %s", file, action)
 		}
 	}
-	t.Logf("%s allows the %d actions that the AWS provider asked for", file, len(r.seen))
 }
 
 // lossy passes requests on. It can lose the answer to one: what was asked for happens, and the caller is told that it was
