@@ -116,8 +116,19 @@ func TestInventory(t *testing.T) {
 		} else if taggable[r.TypeToken] {
 			t.Errorf("%s %s has no tags", r.TypeToken, r.Name)
 		}
-		if name := r.Inputs["name"]; name.IsString() && strings.HasPrefix(r.TypeToken, "aws:iam/role:") && len(name.StringValue()) > 64 {
-			t.Errorf("%s: role name of %d characters", r.Name, len(name.StringValue()))
+		// What lives in the account by a name of its own carries the environment's; the others are names within those.
+		within := map[string]bool{"aws:iam/rolePolicy:RolePolicy": true, "aws:lambda/alias:Alias": true, "aws:cognito/userGroup:UserGroup": true}
+		for _, key := range []resource.PropertyKey{"name", "dashboardName", "domain", "identifier"} {
+			name := r.Inputs[key]
+			if !name.IsString() || within[r.TypeToken] {
+				continue
+			}
+			if text := name.StringValue(); !strings.Contains(text, "central-ops-dev") && text != "/aws/bedrock-agentcore/runtimes/runtime-id-live" { // the Runtime's id is its name and more
+				t.Errorf("%s %s: %s = %q does not name the environment", r.TypeToken, r.Name, key, text)
+			}
+			if limit := 64; strings.HasPrefix(r.TypeToken, "aws:iam/") && len(name.StringValue()) > limit {
+				t.Errorf("%s: name of %d characters, IAM takes %d", r.Name, len(name.StringValue()), limit)
+			}
 		}
 		switch r.TypeToken {
 		case "aws:cloudwatch/logGroup:LogGroup":
