@@ -281,6 +281,43 @@ func TestAdopts(t *testing.T) {
 	}
 }
 
+// TestUpdatesKeepOtherMembers has somebody else set members that no specification knows. The service clears what an update
+// leaves out, and so does the front.
+func TestUpdatesKeepOtherMembers(t *testing.T) {
+	t.Parallel()
+	p := start(t, controlplane.Config{})
+	const jwt = `"authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://issuer.example/.well-known/openid-configuration","allowedClients":["people"]}}`
+	gateway := p.must(t, "gateway apply", gatewaySpec)["id"].(string)
+	runtime := p.must(t, "runtime apply", runtimeSpec)["id"].(string)
+	spec := `{"gatewayId":"` + gateway + `","name":"bridge","lambdaArn":"arn:f","tools":[{"name":"query","description":"q","inputSchema":{"type":"object"}}],"allowedRequestHeaders":["X-A"]}`
+	target := p.must(t, "target apply", spec)["id"].(string)
+	for path, row := range map[string]struct {
+		set, command, spec string
+		want               map[string]any
+	}{
+		"/runtimes/" + runtime + "/": {
+			`{"roleArn":"r","agentRuntimeArtifact":{"containerConfiguration":{"containerUri":"r@sha256:1"}},"networkConfiguration":{"networkMode":"PUBLIC"},` + jwt +
+				`,"filesystemConfigurations":[{"sessionStorage":{"mountPath":"/mnt/data"}}]}`,
+			"runtime apply", strings.Replace(runtimeSpec, "sha256:1", "sha256:2", 1),
+			map[string]any{"filesystemConfigurations": []any{map[string]any{"sessionStorage": map[string]any{"mountPath": "/mnt/data"}}},
+				"metadataConfiguration": map[string]any{"requireMMDSV2": true}}},
+		"/gateways/" + gateway + "/targets/" + target + "/": {
+			`{"name":"bridge","targetConfiguration":{"mcp":{"lambda":{"lambdaArn":"arn:f"}}},"credentialProviderConfigurations":[{"credentialProviderType":"GATEWAY_IAM_ROLE"}],` +
+				`"metadataConfiguration":{"allowedRequestHeaders":["X-A"],"allowedResponseHeaders":["X-B"],"allowedQueryParameters":["c"]}}`,
+			"target apply", strings.Replace(spec, "arn:f", "arn:g", 1),
+			map[string]any{"metadataConfiguration": map[string]any{"allowedRequestHeaders": []any{"X-A"}, "allowedResponseHeaders": []any{"X-B"}, "allowedQueryParameters": []any{"c"}}}},
+	} {
+		p.get(t, http.MethodPut, path, row.set)
+		p.must(t, row.command, row.spec)
+		got := p.get(t, http.MethodGet, path, "")
+		for member, want := range row.want {
+			if diff := cmp.Diff(want, got[member]); diff != "" {
+				t.Errorf("%s: %s after an update (-want +got):\n%s", path, member, diff)
+			}
+		}
+	}
+}
+
 // TestEndsBadly has what hangs under a gateway or runtime fail: at its create, at an update, and at the delete.
 func TestEndsBadly(t *testing.T) {
 	t.Parallel()

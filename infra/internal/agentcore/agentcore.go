@@ -347,6 +347,18 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// carry puts every member that was read into an update of it: each that both have under one name and type, also those that
+// a later version of the SDK adds. An update clears what it leaves out.
+func carry(update, read any) {
+	to, from := reflect.ValueOf(update).Elem(), reflect.ValueOf(read).Elem()
+	for i := range to.NumField() {
+		field := to.Type().Field(i)
+		if value := from.FieldByName(field.Name); field.IsExported() && value.IsValid() && value.Type() == field.Type {
+			to.Field(i).Set(value)
+		}
+	}
+}
+
 // same tells whether an update would change nothing. For a runtime that saves a version.
 func same(a, b any) bool { return reflect.DeepEqual(a, b) }
 

@@ -156,13 +156,8 @@ func (c *Client) applyGateway(ctx context.Context, g Gateway) (GatewayState, err
 	if err != nil {
 		return GatewayState{}, err
 	}
-	now := control.UpdateGatewayInput{
-		GatewayIdentifier: &id, Name: got.Name, RoleArn: got.RoleArn, AuthorizerType: got.AuthorizerType,
-		AuthorizerConfiguration: got.AuthorizerConfiguration, CustomTransformConfiguration: got.CustomTransformConfiguration,
-		Description: got.Description, ExceptionLevel: got.ExceptionLevel, InterceptorConfigurations: got.InterceptorConfigurations,
-		KmsKeyArn: got.KmsKeyArn, PolicyEngineConfiguration: got.PolicyEngineConfiguration,
-		ProtocolConfiguration: got.ProtocolConfiguration, ProtocolType: got.ProtocolType, WafConfiguration: got.WafConfiguration,
-	}
+	now := control.UpdateGatewayInput{GatewayIdentifier: &id}
+	carry(&now, got)
 	want := now
 	want.RoleArn, want.Description = &g.RoleARN, optional(g.Description)
 	want.AuthorizerType, want.AuthorizerConfiguration = types.AuthorizerTypeCustomJwt, g.Authorizer.configuration()
@@ -302,11 +297,8 @@ func (c *Client) applyTarget(ctx context.Context, t Target) (TargetState, error)
 	if err != nil {
 		return TargetState{}, err
 	}
-	now := control.UpdateGatewayTargetInput{
-		GatewayIdentifier: &t.GatewayID, TargetId: &id, Name: got.Name, Description: got.Description, TargetConfiguration: got.TargetConfiguration,
-		CredentialProviderConfigurations: got.CredentialProviderConfigurations, MetadataConfiguration: got.MetadataConfiguration,
-		PrivateEndpoint: got.PrivateEndpoint, CertificateConfigurations: got.CertificateConfigurations,
-	}
+	now := control.UpdateGatewayTargetInput{GatewayIdentifier: &t.GatewayID}
+	carry(&now, got)
 	want := now
 	want.Description, want.TargetConfiguration, want.CredentialProviderConfigurations = optional(t.Description), t.configuration(), asGateway()
 	metadata := types.MetadataConfiguration{}

@@ -134,14 +134,8 @@ func (c *Client) applyRuntime(ctx context.Context, r Runtime) (RuntimeState, err
 	if err != nil {
 		return RuntimeState{}, err
 	}
-	now := control.UpdateAgentRuntimeInput{
-		AgentRuntimeId: &id, AgentRuntimeArtifact: got.AgentRuntimeArtifact, RoleArn: got.RoleArn, AllowedPorts: got.AllowedPorts,
-		AuthorizerConfiguration: got.AuthorizerConfiguration, CapacityProviderConfiguration: got.CapacityProviderConfiguration,
-		Description: got.Description, EnvironmentVariables: got.EnvironmentVariables, FilesystemConfigurations: got.FilesystemConfigurations,
-		LifecycleConfiguration: got.LifecycleConfiguration, MetadataConfiguration: got.MetadataConfiguration,
-		NetworkConfiguration: got.NetworkConfiguration, PlatformVersion: got.PlatformVersion, ProtocolConfiguration: got.ProtocolConfiguration,
-		RequestHeaderConfiguration: got.RequestHeaderConfiguration,
-	}
+	now := control.UpdateAgentRuntimeInput{}
+	carry(&now, got)
 	want := now
 	want.AgentRuntimeArtifact, want.RoleArn, want.Description = r.artifact(), &r.RoleARN, optional(r.Description)
 	want.AuthorizerConfiguration, want.RequestHeaderConfiguration = r.Authorizer.configuration(), r.headers()
