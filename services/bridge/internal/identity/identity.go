@@ -7,10 +7,14 @@
 // Keys are fetched at first use. A token with a key id that isn't there makes for one more fetch,
 // so that a rotation is followed at once; three such fetches may come together and then one every ten
 // seconds, so that forged key ids cost next to nothing. When the JWKS can't be read, the last keys stay.
+//
+// A token that was taken is taken again without the signature being computed anew, until it expires or
+// the keys are fetched: the same bytes by the same keys have the same answer.
 package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +43,8 @@ const (
 	maxJWKS = 256 << 10
 	// maxToken bounds a token; the client context of a Lambda holds less.
 	maxToken = 8 << 10
+	// maxTaken bounds the tokens that are remembered.
+	maxTaken = 1000
 )
 
 // Config says which tokens are taken.
@@ -56,14 +62,25 @@ type Verifier struct {
 	flight singleflight.Group
 	wanted *rate.Limiter // fetches for want of a key
 
-	mu   sync.Mutex
-	keys map[string]any // by key id; nil before the first
-	err  error          // what became of the last fetch
+	mu    sync.Mutex
+	keys  map[string]any // by key id; nil before the first
+	taken map[digest]taken
+	reads int   // how often keys were read
+	err   error // what became of the last fetch
+}
+
+// digest stands for a token: what is remembered of one must not be a token.
+type digest [sha256.Size]byte
+
+// taken is a token that was taken.
+type taken struct {
+	person bridge.Person
+	until  time.Time // when it expires
 }
 
 // New returns a Verifier that has no keys yet.
 func New(client *http.Client, config Config) *Verifier {
-	return &Verifier{http: client, config: config, wanted: rate.NewLimiter(rate.Every(refetch), refetches), parser: jwt.NewParser(
+	return &Verifier{http: client, config: config, taken: map[digest]taken{}, wanted: rate.NewLimiter(rate.Every(refetch), refetches), parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(config.Issuer), jwt.WithExpirationRequired())}
 }
 
@@ -83,6 +100,11 @@ func (v *Verifier) Verify(ctx context.Context, token string) (bridge.Person, err
 	}
 	if len(token) > maxToken {
 		return bridge.Person{}, refuse("use an access token with fewer groups", fmt.Errorf("the token has %d bytes, at most %d are taken", len(token), maxToken))
+	}
+	sum := digest(sha256.Sum256([]byte(token)))
+	person, known, reads := v.remembered(sum)
+	if known {
+		return person, nil
 	}
 	var c claims
 	var outage error
@@ -113,11 +135,34 @@ func (v *Verifier) Verify(ctx context.Context, token string) (bridge.Person, err
 	case c.Subject == "":
 		return bridge.Person{}, refuse("sign in as a person: a client-credentials token names nobody", errors.New("the token names no subject"))
 	}
-	person := bridge.Person{Subject: c.Subject, Username: c.Username, Groups: c.Groups}
+	person = bridge.Person{Subject: c.Subject, Username: c.Username, Groups: c.Groups}
 	if person.Username == "" {
 		person.Username = person.Subject
 	}
+	v.remember(sum, taken{person, c.ExpiresAt.Time}, reads)
 	return person, nil
+}
+
+// remembered returns the person of a token that was taken and has not expired, and how often keys were
+// read by now.
+func (v *Verifier) remembered(sum digest) (person bridge.Person, known bool, reads int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	t, ok := v.taken[sum]
+	return t.person, ok && time.Now().Before(t.until), v.reads
+}
+
+// remember keeps t, which was taken when keys had been read that often, unless other keys were read since.
+func (v *Verifier) remember(sum digest, t taken, reads int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if reads != v.reads {
+		return
+	}
+	if len(v.taken) >= maxTaken {
+		clear(v.taken)
+	}
+	v.taken[sum] = t
 }
 
 // reason says what is wrong with a token in words that hold nothing of it: the library's own texts
@@ -197,7 +242,8 @@ func (v *Verifier) fetch(ctx context.Context) error {
 	defer v.mu.Unlock()
 	v.err = err
 	if err == nil {
-		v.keys = keys
+		v.keys, v.taken = keys, map[digest]taken{}
+		v.reads++
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -36,17 +37,26 @@ func newPool(t *testing.T) *pool {
 	}
 	p := &pool{key: key}
 	p.kid.Store("k1")
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		p.fetches.Add(1)
-		if p.out.Load() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintf(w, `{"keys":[{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","e":%q,"n":%q}]}`, p.kid.Load(),
-			base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()), base64.RawURLEncoding.EncodeToString(key.N.Bytes()))
-	}))
+	p.Server = httptest.NewServer(p)
 	t.Cleanup(p.Close)
 	return p
+}
+
+func (p *pool) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	p.fetches.Add(1)
+	if p.out.Load() {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintf(w, `{"keys":[{"kty":"RSA","kid":%q,"alg":"RS256","use":"sig","e":%q,"n":%q}]}`, p.kid.Load(),
+		base64.RawURLEncoding.EncodeToString(big.NewInt(int64(p.key.E)).Bytes()), base64.RawURLEncoding.EncodeToString(p.key.N.Bytes()))
+}
+
+// RoundTrip lets a client reach the pool without a connection, for which synctest would wait.
+func (p *pool) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	p.ServeHTTP(w, r)
+	return w.Result(), nil
 }
 
 func (p *pool) token(t *testing.T, kid string, headers ...string) string {
@@ -100,6 +110,61 @@ func TestKeysRotateAndOutlastAnOutage(t *testing.T) {
 	if _, err := v.Verify(t.Context(), p.token(t, "k3")); bridge.CodeOf(err) != bridge.Unauthenticated {
 		t.Errorf("in an outage, an unknown key: %v", err)
 	}
+}
+
+// A token that was taken is remembered: not beyond its end, and not beyond the keys it was taken by.
+func TestRememberedTokens(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	synctest.Test(t, func(t *testing.T) {
+		v := New(&http.Client{Transport: p}, Config{Issuer: "https://pool", ClientIDs: []string{"c"}, JWKSURL: "https://pool/keys"})
+		verify := func(token string) bridge.Code {
+			person, err := v.Verify(t.Context(), token)
+			if err != nil {
+				return bridge.CodeOf(err)
+			}
+			if person.Subject != "s" {
+				t.Errorf("the token is %+v", person)
+			}
+			return ""
+		}
+		token := p.token(t, "k1")
+		altered := token[:len(token)-8] + strings.Repeat("A", 8)
+		for range 2 {
+			if code := verify(token); code != "" {
+				t.Errorf("a good token: %s", code)
+			}
+			if code := verify(altered); code != bridge.Unauthenticated {
+				t.Errorf("a signature altered: %q", code)
+			}
+		}
+		time.Sleep(time.Hour - time.Second)
+		if code := verify(token); code != "" {
+			t.Errorf("a second before its end: %s", code)
+		}
+		time.Sleep(time.Second)
+		if code := verify(token); code != bridge.Unauthenticated {
+			t.Errorf("at its end: %q", code)
+		}
+
+		token = p.token(t, "k1")
+		if code := verify(token); code != "" {
+			t.Errorf("another good token: %s", code)
+		}
+		p.kid.Store("k2")
+		if code := verify(p.token(t, "k2")); code != "" {
+			t.Errorf("after a rotation: %s", code)
+		}
+		if code := verify(token); code != bridge.Unauthenticated {
+			t.Errorf("by a key that was taken out: %q", code)
+		}
+		for i := range 2 * maxTaken {
+			v.remember(digest{byte(i), byte(i >> 8)}, taken{}, v.reads)
+		}
+		if len(v.taken) > maxTaken {
+			t.Errorf("%d tokens are remembered", len(v.taken))
+		}
+	})
 }
 
 func TestCriticalHeadersAreRefused(t *testing.T) {
