@@ -94,7 +94,7 @@ func (s sandbox) Run(ctx context.Context, role bridge.RoleSession, region, code 
 	for i, call := range result.Calls {
 		calls[i] = ask.Call{Operation: call.Service + ":" + call.Operation, Region: call.Region + call.Name}
 	}
-	return result.Value, calls, false, nil
+	return json.RawMessage(result.Value), calls, false, nil
 }
 
 func (s sandbox) Classify(text string, account bridge.AccountID) (error, bool) {

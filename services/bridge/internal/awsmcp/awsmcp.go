@@ -44,7 +44,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,6 +61,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"golang.org/x/time/rate"
 
 	"github.com/central-ops/central-ops/services/bridge"
@@ -155,8 +156,8 @@ func (e *ExpiredError) Unwrap() error { return e.Err }
 
 // Script is what a run of a script returned.
 type Script struct {
-	Value json.RawMessage // the script's last expression
-	Calls []Call          // AWS API calls that the server says it made
+	Value jsontext.Value // the script's last expression
+	Calls []Call         // AWS API calls that the server says it made
 }
 
 // Call is an AWS API call as the server reports it; Region is "" where it doesn't say.
@@ -179,7 +180,7 @@ func (c *Client) Run(ctx context.Context, role bridge.RoleSession, region, code 
 
 // Call calls one of the server's tools as role and returns its result: structuredContent, or else
 // the text, as JSON.
-func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool string, arguments json.RawMessage) (json.RawMessage, error) {
+func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool string, arguments jsontext.Value) (jsontext.Value, error) {
 	result, err := c.call(ctx, role, region, tool, arguments)
 	if err != nil {
 		return nil, err
@@ -193,31 +194,32 @@ func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool
 // toolResult is the result of tools/call.
 type toolResult struct {
 	Content []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
+		Type string         `json:"type"`
+		Text jsontext.Value `json:"text"` // a string: of no use, and long, where there is structuredContent
 	} `json:"content"`
-	Structured json.RawMessage `json:"structuredContent"`
-	IsError    bool            `json:"isError"`
+	Structured jsontext.Value `json:"structuredContent"`
+	IsError    bool           `json:"isError"`
 }
 
 func (r toolResult) text() string {
 	var texts []string
 	for _, item := range r.Content {
-		if item.Type == "text" {
-			texts = append(texts, item.Text)
+		var text string
+		if item.Type == "text" && unmarshal(item.Text, &text) == nil {
+			texts = append(texts, text)
 		}
 	}
 	return strings.Join(texts, "\n")
 }
 
 // value returns what the result says, as JSON.
-func (r toolResult) value() (json.RawMessage, error) {
+func (r toolResult) value() (jsontext.Value, error) {
 	if len(r.Structured) > 0 && string(r.Structured) != "null" {
 		return r.Structured, nil
 	}
 	text := r.text()
-	if json.Valid([]byte(text)) {
-		return json.RawMessage(text), nil
+	if value := jsontext.Value(text); value.IsValid(lenient) {
+		return value, nil
 	}
 	return json.Marshal(text)
 }
@@ -226,13 +228,14 @@ func (c *Client) call(ctx context.Context, role bridge.RoleSession, region, tool
 	if c.lacks(ctx, role, tool) {
 		return toolResult{}, c.missing(role, tool)
 	}
-	params := map[string]any{"name": tool, "arguments": arguments, "_meta": map[string]any{"AWS_REGION": region}}
+	params := toolCall{Name: tool, Arguments: arguments}
+	params.Meta.Region = region
 	raw, err := c.inSession(ctx, role, "tools/call", params)
 	if err != nil {
 		return toolResult{}, c.named(role, tool, err)
 	}
 	var result toolResult
-	if err := json.Unmarshal(raw, &result); err != nil {
+	if err := unmarshal(raw, &result); err != nil {
 		return toolResult{}, c.broken(role, fmt.Errorf("the result of %s is not a tool result: %w", tool, err))
 	}
 	if result.IsError && unknownTool(result.text()) {
@@ -242,8 +245,8 @@ func (c *Client) call(ctx context.Context, role bridge.RoleSession, region, tool
 }
 
 // Tools returns the names of the server's tools, each with its input schema, all pages.
-func (c *Client) Tools(ctx context.Context, role bridge.RoleSession) (map[string]json.RawMessage, error) {
-	tools := map[string]json.RawMessage{}
+func (c *Client) Tools(ctx context.Context, role bridge.RoleSession) (map[string]jsontext.Value, error) {
+	tools := map[string]jsontext.Value{}
 	params := map[string]any{}
 	for range 20 { // the server has 8 tools
 		raw, err := c.inSession(ctx, role, "tools/list", params)
@@ -252,12 +255,12 @@ func (c *Client) Tools(ctx context.Context, role bridge.RoleSession) (map[string
 		}
 		var page struct {
 			Tools []struct {
-				Name   string          `json:"name"`
-				Schema json.RawMessage `json:"inputSchema"`
+				Name   string         `json:"name"`
+				Schema jsontext.Value `json:"inputSchema"`
 			} `json:"tools"`
 			Next string `json:"nextCursor"`
 		}
-		if err := json.Unmarshal(raw, &page); err != nil {
+		if err := unmarshal(raw, &page); err != nil {
 			return nil, c.broken(role, fmt.Errorf("the tool list is not one: %w", err))
 		}
 		for _, tool := range page.Tools {
@@ -273,7 +276,7 @@ func (c *Client) Tools(ctx context.Context, role bridge.RoleSession) (map[string
 
 // inSession sends a request in role's MCP session and returns its result. A lost session is
 // replaced once by the one that another environment has opened since, and once by a new one.
-func (c *Client) inSession(ctx context.Context, role bridge.RoleSession, method string, params any) (json.RawMessage, error) {
+func (c *Client) inSession(ctx context.Context, role bridge.RoleSession, method string, params any) (jsontext.Value, error) {
 	st := c.state(role)
 	lost := ""
 	for attempt := 0; ; attempt++ {
@@ -403,23 +406,27 @@ func (c *Client) close(ctx context.Context, st *state, role bridge.RoleSession, 
 
 // message is a JSON-RPC request, or a notification if ID is 0.
 type message struct {
-	Method string
-	ID     int64
-	Params any
+	Version string `json:"jsonrpc"` // set by encode
+	Method  string `json:"method"`
+	ID      int64  `json:"id,omitzero"`
+	Params  any    `json:"params,omitzero"`
 }
 
 func (m message) encode() ([]byte, error) {
-	object := map[string]any{"jsonrpc": "2.0", "method": m.Method}
-	if m.ID != 0 {
-		object["id"] = m.ID
-	}
-	if m.Params != nil {
-		object["params"] = m.Params
-	}
-	return json.Marshal(object)
+	m.Version = "2.0"
+	return json.Marshal(m, lenient)
 }
 
-func (c *Client) send(ctx context.Context, st *state, role bridge.RoleSession, id, method string, params any) (json.RawMessage, error) {
+// toolCall are the params of tools/call.
+type toolCall struct {
+	Name      string `json:"name"`
+	Arguments any    `json:"arguments"`
+	Meta      struct {
+		Region string `json:"AWS_REGION"`
+	} `json:"_meta"`
+}
+
+func (c *Client) send(ctx context.Context, st *state, role bridge.RoleSession, id, method string, params any) (jsontext.Value, error) {
 	answer, err := c.post(ctx, st, role, id, http.MethodPost, message{Method: method, ID: c.ids.Add(1), Params: params})
 	return answer.result, err
 }
@@ -427,7 +434,7 @@ func (c *Client) send(ctx context.Context, st *state, role bridge.RoleSession, i
 // answer is a server's answer to one message.
 type answer struct {
 	session string // header Mcp-Session-Id
-	result  json.RawMessage
+	result  jsontext.Value
 }
 
 // lostError says that the session is not known to the server.
@@ -522,14 +529,14 @@ func (c *Client) once(ctx context.Context, st *state, role bridge.RoleSession, s
 		return answer{}, err
 	}
 	defer response.Body.Close()
-	data, err := readBody(response.Header.Get("Content-Type"), io.LimitReader(response.Body, maxAnswer+1), id)
+	data, err := readBody(response.Header.Get("Content-Type"), io.LimitReader(response.Body, maxAnswer+1), response.ContentLength, id)
 	if err != nil {
 		return answer{}, err
 	}
 	if len(data) > maxAnswer {
 		return answer{}, c.failure(role, bridge.Unavailable, "narrow params, or ask for fewer Regions", fmt.Errorf("the answer is larger than %d MB", maxAnswer>>20))
 	}
-	return c.read(role, response, bytes.ToValidUTF8(data, []byte("\uFFFD")), id)
+	return c.read(role, response, valid(data), id)
 }
 
 // isReset says whether err is a connection that ended under a request, as it does after a freeze.
@@ -606,7 +613,7 @@ func said(rpc reply, response *http.Response, body []byte) string {
 	}
 	if rpc.Error != nil {
 		text = rpc.Error.Message
-	} else if json.Unmarshal(body, &other) == nil && (other.Message != "" || other.Upper != "") {
+	} else if unmarshal(body, &other) == nil && (other.Message != "" || other.Upper != "") {
 		text = strings.TrimSpace(other.Type + other.Code + " " + other.Message + other.Upper)
 	}
 	if kind := response.Header.Get("X-Amzn-Errortype"); kind != "" && !strings.Contains(text, kind) {

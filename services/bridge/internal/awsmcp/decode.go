@@ -3,12 +3,28 @@ package awsmcp
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
+
+// lenient reads what servers send: of a name that stands twice the last counts, as in encoding/json.
+// Bytes that are not UTF-8 are dealt with before.
+var lenient = jsontext.AllowDuplicateNames(true)
+
+// unmarshal reads JSON; its error says where and what, without the names of our types.
+func unmarshal(data []byte, into any) error {
+	err := json.Unmarshal(data, into, lenient)
+	if wrong := (*json.SemanticError)(nil); errors.As(err, &wrong) {
+		return fmt.Errorf("unexpected %s at %q", wrong.JSONKind, wrong.JSONPointer)
+	}
+	return err
+}
 
 // JSON-RPC codes that mean something here. The first two are the server's own.
 const (
@@ -24,10 +40,10 @@ const eventStream = "text/event-stream"
 
 // reply is a JSON-RPC response.
 type reply struct {
-	ID     json.RawMessage `json:"id"`
-	Method string          `json:"method"`
-	Result json.RawMessage `json:"result"`
-	Error  *rpcError       `json:"error"`
+	ID     jsontext.Value `json:"id"`
+	Method string         `json:"method"`
+	Result jsontext.Value `json:"result"`
+	Error  *rpcError      `json:"error"`
 }
 
 type rpcError struct {
@@ -44,7 +60,7 @@ func decode(contentType string, body []byte, id int64) (reply, error) {
 	var last error = errors.New("the answer holds no response")
 	for _, data := range frames(kind, body) {
 		var r reply
-		if err := json.Unmarshal(data, &r); err != nil {
+		if err := unmarshal(data, &r); err != nil {
 			last = fmt.Errorf("the answer is not JSON-RPC: %w", err)
 			continue
 		}
@@ -63,11 +79,14 @@ func decode(contentType string, body []byte, id int64) (reply, error) {
 	return reply{}, last
 }
 
-// readBody reads an answer's body to its end, or, of server-sent events, to the response to message
-// id: the server may leave the stream open after it.
-func readBody(contentType string, body io.Reader, id int64) ([]byte, error) {
+// readBody reads an answer's body, of length bytes if that isn't negative, to its end, or, of
+// server-sent events, to the response to message id: the server may leave the stream open after it.
+func readBody(contentType string, body io.Reader, length, id int64) ([]byte, error) {
 	if kind, _, _ := mime.ParseMediaType(contentType); kind != eventStream {
-		return io.ReadAll(body)
+		var all bytes.Buffer
+		all.Grow(int(min(max(length, 0), maxAnswer)) + bytes.MinRead) // MinRead: or ReadFrom makes room again at the end
+		_, err := all.ReadFrom(body)
+		return all.Bytes(), err
 	}
 	lines := bufio.NewReader(body)
 	var all []byte
@@ -87,6 +106,14 @@ func readBody(contentType string, body io.Reader, id int64) ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// valid returns text with what is not UTF-8 as U+FFFD.
+func valid(text []byte) []byte {
+	if utf8.Valid(text) {
+		return text
+	}
+	return bytes.ToValidUTF8(text, []byte("\uFFFD"))
 }
 
 // frames returns the JSON texts in body: itself, or the data of each server-sent event.

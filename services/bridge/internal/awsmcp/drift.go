@@ -2,13 +2,14 @@ package awsmcp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -112,7 +113,7 @@ func unknownTool(text string) bool {
 }
 
 // Drift says what the bridge needs and tools, input schemas by name, do not offer; sorted.
-func Drift(tools map[string]json.RawMessage) []string {
+func Drift(tools map[string]jsontext.Value) []string {
 	var drift []string
 	for name, arguments := range Needed {
 		raw, ok := tools[name]
@@ -124,7 +125,7 @@ func Drift(tools map[string]json.RawMessage) []string {
 			Properties map[string]any `json:"properties"`
 			Required   []string       `json:"required"`
 		}
-		if json.Unmarshal(raw, &schema) != nil || schema.Properties == nil {
+		if unmarshal(raw, &schema) != nil || schema.Properties == nil {
 			continue // a server that doesn't say is taken at its name
 		}
 		for _, argument := range arguments {

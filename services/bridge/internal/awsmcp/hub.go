@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -41,10 +42,11 @@ func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) 
 	if err != nil {
 		return nil, err
 	}
-	raw, err := h.client.Call(ctx, role, h.region, ToolPrefix+tool, arguments)
+	value, err := h.client.Call(ctx, role, h.region, ToolPrefix+tool, jsontext.Value(arguments))
 	if err != nil {
 		return nil, err
 	}
+	raw := json.RawMessage(value)
 	var wrapped struct {
 		Content *struct {
 			Result json.RawMessage `json:"result"`
@@ -52,7 +54,7 @@ func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) 
 		} `json:"content"`
 		Error string `json:"errorMessage"`
 	}
-	if json.Unmarshal(raw, &wrapped) != nil { // some other shape: passed on as it is
+	if unmarshal(raw, &wrapped) != nil { // some other shape: passed on as it is
 		return raw, nil
 	}
 	if wrapped.Content != nil {

@@ -2,11 +2,13 @@ package awsmcp
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -19,12 +21,12 @@ const (
 
 // run is what aws___run_script answers with: at once, or for a task of it.
 type run struct {
-	Status string          `json:"status"`
-	Value  json.RawMessage `json:"return_value"`
-	Calls  []Call          `json:"api_calls"`
-	Error  any             `json:"error"`
-	TaskID string          `json:"task_id"`
-	Wait   float64         `json:"recommended_wait_seconds"`
+	Status string         `json:"status"`
+	Value  jsontext.Value `json:"return_value"`
+	Calls  []Call         `json:"api_calls"`
+	Error  any            `json:"error"`
+	TaskID string         `json:"task_id"`
+	Wait   float64        `json:"recommended_wait_seconds"`
 }
 
 // script reads the answer of run_script; if that is a task, it waits for the task's end.
@@ -37,7 +39,7 @@ func (c *Client) script(ctx context.Context, role bridge.RoleSession, region str
 		return Script{}, c.broken(role, err)
 	}
 	var r run
-	if err := json.Unmarshal(raw, &r); err != nil {
+	if err := unmarshal(raw, &r); err != nil {
 		return Script{}, c.broken(role, fmt.Errorf("the answer is not that of a script: %w", err))
 	}
 	task := r.TaskID
@@ -92,7 +94,7 @@ func failed(status string) bool {
 	return false
 }
 
-func (c *Client) taskValue(ctx context.Context, role bridge.RoleSession, region, task string, look int) (json.RawMessage, error) {
+func (c *Client) taskValue(ctx context.Context, role bridge.RoleSession, region, task string, look int) (jsontext.Value, error) {
 	result, err := c.call(ctx, role, region, getTasks, map[string]any{"task_ids": []string{task}, "poll_iteration": look})
 	if err != nil {
 		return nil, err
@@ -122,9 +124,9 @@ func (c *Client) wait(ctx context.Context, role bridge.RoleSession, seconds floa
 // findTask finds task in an answer of get_tasks. How that answer holds its tasks is not documented,
 // so it is searched: the object that names the task, or is kept under its id, or a lone object
 // with a status. Members of a nested "result" count as the object's own.
-func findTask(raw json.RawMessage, task string) (run, bool) {
+func findTask(raw jsontext.Value, task string) (run, bool) {
 	var document any
-	if json.Unmarshal(raw, &document) != nil {
+	if unmarshal(raw, &document) != nil {
 		return run{}, false
 	}
 	object := search(document, task)
@@ -139,7 +141,7 @@ func findTask(raw json.RawMessage, task string) (run, bool) {
 		nested := object[name]
 		if text, ok := nested.(string); ok {
 			var parsed any
-			if json.Unmarshal([]byte(text), &parsed) == nil {
+			if unmarshal([]byte(text), &parsed) == nil {
 				nested = parsed
 			}
 		}
@@ -155,7 +157,7 @@ func findTask(raw json.RawMessage, task string) (run, bool) {
 		return run{}, false
 	}
 	var r run
-	if json.Unmarshal(encoded, &r) != nil {
+	if unmarshal(encoded, &r) != nil {
 		return run{}, false
 	}
 	return r, true

@@ -18,7 +18,6 @@ package script
 
 import (
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,11 +26,21 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/central-ops/central-ops/services/bridge"
 )
 
 //go:embed run.py
 var source string
+
+// before and after are what stands around the literal.
+var before, after, _ = strings.Cut(source, "@ASK@")
+
+// lenient reads what encoding/json does: names may stand twice, of which the last counts, and what is not
+// UTF-8 becomes U+FFFD. It leaves strings as they are written, lone surrogates among them.
+var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true), jsontext.PreserveRawStrings(true))
 
 // The bounds inside the sandbox, for one account.
 const (
@@ -41,17 +50,17 @@ const (
 )
 
 type payload struct {
-	Service   string          `json:"service"`
-	Operation string          `json:"operation"`
-	Regions   []string        `json:"regions"`
-	Enabled   bool            `json:"enabled"`
-	Home      string          `json:"home"`
-	Params    json.RawMessage `json:"params"`
-	Pages     *pages          `json:"pages"`
-	MaxPages  int             `json:"max_pages"`
-	MaxBytes  int             `json:"max_bytes"`
-	Parallel  int             `json:"parallel"`
-	Seconds   float64         `json:"seconds"`
+	Service   string         `json:"service"`
+	Operation string         `json:"operation"`
+	Regions   []string       `json:"regions"`
+	Enabled   bool           `json:"enabled"`
+	Home      string         `json:"home"`
+	Params    jsontext.Value `json:"params"`
+	Pages     *pages         `json:"pages"`
+	MaxPages  int            `json:"max_pages"`
+	MaxBytes  int            `json:"max_bytes"`
+	Parallel  int            `json:"parallel"`
+	Seconds   float64        `json:"seconds"`
 }
 
 type pages struct {
@@ -85,7 +94,7 @@ func Region(ask bridge.Ask, region string) string {
 func Build(ask bridge.Ask, within time.Duration) (string, error) {
 	p := payload{
 		Service: ask.Operation.Service, Operation: ask.Operation.Name, Enabled: ask.Enabled, Home: ask.Home,
-		Params: ask.Params, MaxPages: MaxPages, MaxBytes: MaxBytes, Parallel: Parallel, Seconds: within.Seconds(),
+		Params: jsontext.Value(ask.Params), MaxPages: MaxPages, MaxBytes: MaxBytes, Parallel: Parallel, Seconds: within.Seconds(),
 	}
 	for _, region := range ask.Regions {
 		p.Regions = append(p.Regions, Region(ask, region))
@@ -93,11 +102,11 @@ func Build(ask bridge.Ask, within time.Duration) (string, error) {
 	if pagination := ask.Operation.Pagination; pagination != nil {
 		p.Pages = &pages{Input: pagination.Input, Output: pagination.Output, More: pagination.MoreResults, Results: pagination.Results}
 	}
-	encoded, err := json.Marshal(p)
+	encoded, err := json.Marshal(p, lenient)
 	if err != nil {
 		return "", fmt.Errorf("write script: %w", err)
 	}
-	return strings.Replace(source, "@ASK@", Quote(encoded), 1), nil
+	return before + Quote(encoded) + after, nil
 }
 
 // Quote returns compact JSON as a Python string literal that holds exactly that JSON text, with
@@ -142,9 +151,9 @@ type Value struct {
 // Parse reads the script's value for ask. Regions come in the order asked for, those that the
 // account has not enabled left out; a Region that is missing without reason is left out as well.
 // classify turns an exception's text into an error with a code.
-func Parse(raw json.RawMessage, ask bridge.Ask, classify func(text string) error) (regions []bridge.RegionReport, enabled []string, err error) {
+func Parse(raw []byte, ask bridge.Ask, classify func(text string) error) (regions []bridge.RegionReport, enabled []string, err error) {
 	var value Value
-	if err := json.Unmarshal(raw, &value); err != nil {
+	if err := json.Unmarshal(raw, &value, lenient); err != nil {
 		return nil, nil, fmt.Errorf("the script's value is not what the script returns: %w", err)
 	}
 	if value.Regions == nil {
