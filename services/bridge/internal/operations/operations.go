@@ -109,8 +109,8 @@ type index struct {
 	record.Index
 	byName map[string]int   // folded name of the client -> entry
 	others map[string][]int // other folded names -> entries, in order of strength
-	// everywhere are the redaction rules that hold for every service.
-	everywhere *rules
+	// members are redacted by the rules that hold for every service.
+	members *members
 }
 
 // service is one decoded stream of table.bin.
@@ -118,7 +118,8 @@ type service struct {
 	record.Service
 	entry  record.Entry
 	byName map[string]int // folded operation name -> position
-	rules  *rules
+	// members are redacted by the service's rules and those that hold for every service.
+	members *members
 }
 
 // Load returns the table. It decodes nothing: the index is read at the first Resolve, a service
@@ -138,6 +139,8 @@ func decodeIndex(t *Table) *index {
 	if x.Format != record.Format {
 		panic(fmt.Sprintf("operations: index.json: format %d, want %d", x.Format, record.Format))
 	}
+	everywhere := parseRules(x.Redact)
+	x.members = newMembers(everywhere)
 	x.byName = make(map[string]int, len(x.Services))
 	x.others = make(map[string][]int, 2*len(x.Services))
 	t.services = make([]func() *service, len(x.Services))
@@ -146,16 +149,15 @@ func decodeIndex(t *Table) *index {
 		for _, n := range e.Names {
 			x.others[n] = append(x.others[n], i)
 		}
-		t.services[i] = sync.OnceValue(func() *service { return decodeService(e) })
+		t.services[i] = sync.OnceValue(func() *service { return decodeService(e, everywhere) })
 	}
-	x.everywhere = parseRules(x.Redact)
 	for name, client := range nicknames {
 		x.others[name] = []int{x.byName[client]}
 	}
 	return x
 }
 
-func decodeService(e record.Entry) *service {
+func decodeService(e record.Entry, everywhere *rules) *service {
 	s := &service{entry: e}
 	var err error
 	if s.Service, err = record.Unpack(tableText[e.Offset : e.Offset+e.Length]); err != nil {
@@ -165,7 +167,7 @@ func decodeService(e record.Entry) *service {
 	for i, o := range s.Operations {
 		s.byName[record.Fold(o.Name)] = i
 	}
-	s.rules = parseRules(s.Redact)
+	s.members = newMembers(everywhere, parseRules(s.Redact))
 	return s
 }
 

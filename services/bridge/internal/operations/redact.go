@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/central-ops/central-ops/services/bridge/internal/operations/record"
 )
@@ -36,12 +37,12 @@ const Redacted = "[redacted]"
 // not a reason to allow an operation.
 func (t *Table) Redact(serviceName, operationName string, document any) (redacted any, fields int) {
 	x := t.index()
-	r := redactor{rules: []*rules{x.everywhere}, members: map[string]*member{}}
+	r := redactor{members: x.members}
 	if i, ok := x.byName[record.Fold(serviceName)]; ok {
 		s := t.services[i]()
 		k, known := s.byName[record.Fold(operationName)]
 		if !known || s.Operations[k].Category != CategoryData {
-			r.rules = append(r.rules, s.rules)
+			r.members = s.members
 		}
 	}
 	out := r.walk(make([]*member, 0, 32), document, false, 0)
@@ -102,25 +103,45 @@ func stands(before []string, path []*member) bool {
 	return true
 }
 
-type redactor struct {
-	rules   []*rules
-	members map[string]*member // by name as it is spelt; an answer repeats few names often
-	fields  int
+// members keeps what rules say about members by name as it is spelt: answers repeat few names often. It is
+// safe for concurrent use.
+type members struct {
+	rules []*rules
+
+	mu     sync.RWMutex
+	byName map[string]*member
 }
 
-func (r *redactor) member(name string) *member {
-	m, ok := r.members[name]
-	if !ok {
-		m = &member{lower: strings.ToLower(name)}
-		m.secret = secretName(m.lower)
-		for _, x := range r.rules {
-			m.leaf = append(m.leaf, x.leaf[m.lower]...)
-			m.any = append(m.any, x.any[m.lower]...)
-			m.deep = append(m.deep, x.deep[m.lower]...)
-		}
-		r.members[name] = m
+// maxMembers bounds the names that are kept: where an answer's keys are data, there is no end of them.
+const maxMembers = 5000
+
+func newMembers(all ...*rules) *members { return &members{rules: all, byName: map[string]*member{}} }
+
+func (x *members) named(name string) *member {
+	x.mu.RLock()
+	m, ok := x.byName[name]
+	x.mu.RUnlock()
+	if ok {
+		return m
+	}
+	m = &member{lower: strings.ToLower(name)}
+	m.secret = secretName(m.lower)
+	for _, rules := range x.rules {
+		m.leaf = append(m.leaf, rules.leaf[m.lower]...)
+		m.any = append(m.any, rules.any[m.lower]...)
+		m.deep = append(m.deep, rules.deep[m.lower]...)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.byName) < maxMembers {
+		x.byName[strings.Clone(name)] = m // name may be a part of a whole answer
 	}
 	return m
+}
+
+type redactor struct {
+	members *members
+	fields  int
 }
 
 // maxInner is how often JSON is looked for in a string within JSON in a string.
@@ -135,7 +156,7 @@ func (r *redactor) walk(path []*member, value any, all bool, inner int) any {
 		pair := r.pair(v)
 		var out map[string]any
 		for name, item := range v {
-			m, found := r.member(name), r.fields
+			m, found := r.members.named(name), r.fields
 			below := append(path, m)
 			if pair && m.lower != "value" {
 				item = r.walk(nil, item, false, inner)
@@ -200,7 +221,7 @@ func (r *redactor) pair(object map[string]any) bool {
 	var name, value bool
 	for k, v := range object {
 		if _, ok := v.(string); ok || v == nil {
-			lower := r.member(k).lower
+			lower := r.members.named(k).lower
 			name = name || lower == "name" || lower == "key"
 			value = value || lower == "value"
 		}

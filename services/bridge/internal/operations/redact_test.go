@@ -2,6 +2,7 @@ package operations
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -107,5 +108,23 @@ func TestHintsHoldForEveryForm(t *testing.T) {
 		if got, n := Load().Redact("none", "None", map[string]any{"Text": text}); n != 1 || strings.Contains(encode(t, got), "hunter2") {
 			t.Errorf("%s: %d fields, %v", text, n, got)
 		}
+	}
+}
+
+// TestMembersAreBounded: names that are data, as the keys of a map of tags, do not pile up.
+func TestMembersAreBounded(t *testing.T) {
+	t.Parallel()
+	table := Load()
+	tags := map[string]any{}
+	for i := range 2 * maxMembers {
+		tags[fmt.Sprintf("tag-%d", i)] = "x"
+	}
+	tags["Password"] = "hunter2"
+	got, fields := table.Redact("lambda", "ListTags", map[string]any{"Tags": tags})
+	if n := len(table.services[table.index().byName["lambda"]]().members.byName); n > maxMembers {
+		t.Errorf("%d names are kept, at most %d should be", n, maxMembers)
+	}
+	if fields != 1 || got.(map[string]any)["Tags"].(map[string]any)["Password"] != Redacted {
+		t.Errorf("%d fields redacted, want the password", fields)
 	}
 }
