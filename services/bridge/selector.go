@@ -28,11 +28,7 @@ func SelectAccounts(accounts []Account, selectors []string, visible func(Account
 		return nil, &Error{Op: op, Code: Invalid, Err: fmt.Errorf("%d selectors, at most %d are taken", len(selectors), MaxSelectors),
 			Hint: `use "all" or "env:<environment>" instead of a list`}
 	}
-	byID := make(map[AccountID]Account, len(accounts))
-	for _, account := range accounts {
-		byID[account.ID] = account
-	}
-	seen := make(map[AccountID]bool, len(accounts))
+	seen := map[AccountID]bool{}
 	var selected []Account
 	add := func(account Account) {
 		if !seen[account.ID] {
@@ -68,12 +64,12 @@ func SelectAccounts(accounts []Account, selectors []string, visible func(Account
 			if err != nil {
 				return nil, err
 			}
-			account, ok := byID[id]
-			if !ok {
+			i := slices.IndexFunc(accounts, func(a Account) bool { return a.ID == id })
+			if i < 0 {
 				return nil, &Error{Op: op, Account: id, Code: NotFound, Err: fmt.Errorf("account %s is not one this bridge knows", id),
 					Hint: "list_accounts shows the accounts you may query"}
 			}
-			add(account)
+			add(accounts[i])
 		default:
 			account, err := byName(accounts, selector, visible)
 			if err != nil {

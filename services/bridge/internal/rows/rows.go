@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	jmespath "github.com/jmespath-community/go-jmespath"
 
@@ -31,7 +32,7 @@ func Compile(operation bridge.Operation, selectRows, groupBy string) (bridge.Sha
 			return nil, err
 		}
 	} else if operation.Rows != "" {
-		if shape.rows, err = jmespath.Compile(operation.Rows); err != nil {
+		if shape.rows, err = compiledRows(operation.Rows); err != nil {
 			return nil, fmt.Errorf("rows of %s: %w", operation, err)
 		}
 	}
@@ -41,6 +42,21 @@ func Compile(operation bridge.Operation, selectRows, groupBy string) (bridge.Sha
 		}
 	}
 	return shape, nil
+}
+
+// tableRows keeps the compiled Rows of operations by their text. There are no more than the operation table has.
+var tableRows sync.Map
+
+func compiledRows(expression string) (jmespath.JMESPath, error) {
+	if found, ok := tableRows.Load(expression); ok {
+		return found.(jmespath.JMESPath), nil
+	}
+	compiled, err := jmespath.Compile(expression)
+	if err != nil {
+		return nil, err
+	}
+	found, _ := tableRows.LoadOrStore(expression, compiled)
+	return found.(jmespath.JMESPath), nil
 }
 
 // Rows returns the rows of document. With a select, its value is: a list, the rows; null, no row;
