@@ -171,7 +171,7 @@ type Call struct {
 // Run runs code as role, with region as the fallback Region, and waits for its value. Its errors
 // carry codes; *ExpiredError stands for credentials that were refused.
 func (c *Client) Run(ctx context.Context, role bridge.RoleSession, region, code string) (Script, error) {
-	result, err := c.call(ctx, role, region, runScript, map[string]any{"code": code})
+	result, err := call[run](ctx, c, role, region, runScript, map[string]any{"code": code})
 	if err != nil {
 		return Script{}, err
 	}
@@ -180,28 +180,35 @@ func (c *Client) Run(ctx context.Context, role bridge.RoleSession, region, code 
 
 // Call calls one of the server's tools as role and returns its result: structuredContent, or else
 // the text, as JSON.
-func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool string, arguments jsontext.Value) (jsontext.Value, error) {
-	result, err := c.call(ctx, role, region, tool, arguments)
+func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool string, arguments any) (jsontext.Value, error) {
+	result, err := call[jsontext.Value](ctx, c, role, region, tool, arguments)
 	if err != nil {
 		return nil, err
 	}
 	if result.IsError {
 		return nil, Classify(result.text(), role.Account)
 	}
-	return result.value()
+	if result.Structured != nil {
+		return *result.Structured, nil
+	}
+	text := result.text()
+	if value := jsontext.Value(text); value.IsValid(lenient) {
+		return value, nil
+	}
+	return json.Marshal(text)
 }
 
-// toolResult is the result of tools/call.
-type toolResult struct {
+// toolResult is the result of tools/call of a tool that answers with an S.
+type toolResult[S any] struct {
 	Content []struct {
 		Type string         `json:"type"`
 		Text jsontext.Value `json:"text"` // a string: of no use, and long, where there is structuredContent
 	} `json:"content"`
-	Structured jsontext.Value `json:"structuredContent"`
-	IsError    bool           `json:"isError"`
+	Structured *S   `json:"structuredContent"` // nil: the text says it
+	IsError    bool `json:"isError"`
 }
 
-func (r toolResult) text() string {
+func (r *toolResult[S]) text() string {
 	var texts []string
 	for _, item := range r.Content {
 		var text string
@@ -212,36 +219,30 @@ func (r toolResult) text() string {
 	return strings.Join(texts, "\n")
 }
 
-// value returns what the result says, as JSON.
-func (r toolResult) value() (jsontext.Value, error) {
-	if len(r.Structured) > 0 && string(r.Structured) != "null" {
-		return r.Structured, nil
-	}
-	text := r.text()
-	if value := jsontext.Value(text); value.IsValid(lenient) {
-		return value, nil
-	}
-	return json.Marshal(text)
-}
-
-func (c *Client) call(ctx context.Context, role bridge.RoleSession, region, tool string, arguments any) (toolResult, error) {
+// call calls one of the server's tools as role.
+func call[S any](ctx context.Context, c *Client, role bridge.RoleSession, region, tool string, arguments any) (*toolResult[S], error) {
 	if c.lacks(ctx, role, tool) {
-		return toolResult{}, c.missing(role, tool)
+		return nil, c.missing(role, tool)
 	}
 	params := toolCall{Name: tool, Arguments: arguments}
 	params.Meta.Region = region
-	raw, err := c.inSession(ctx, role, "tools/call", params)
+	result, err := inSession[toolResult[S]](ctx, c, role, "tools/call", params)
 	if err != nil {
-		return toolResult{}, c.named(role, tool, err)
-	}
-	var result toolResult
-	if err := unmarshal(raw, &result); err != nil {
-		return toolResult{}, c.broken(role, fmt.Errorf("the result of %s is not a tool result: %w", tool, err))
+		return nil, c.named(role, tool, err)
 	}
 	if result.IsError && unknownTool(result.text()) {
-		return toolResult{}, c.missing(role, tool)
+		return nil, c.missing(role, tool)
 	}
 	return result, nil
+}
+
+// toolList is a page of tools/list.
+type toolList struct {
+	Tools []struct {
+		Name   string         `json:"name"`
+		Schema jsontext.Value `json:"inputSchema"`
+	} `json:"tools"`
+	Next string `json:"nextCursor"`
 }
 
 // Tools returns the names of the server's tools, each with its input schema, all pages.
@@ -249,19 +250,9 @@ func (c *Client) Tools(ctx context.Context, role bridge.RoleSession) (map[string
 	tools := map[string]jsontext.Value{}
 	params := map[string]any{}
 	for range 20 { // the server has 8 tools
-		raw, err := c.inSession(ctx, role, "tools/list", params)
+		page, err := inSession[toolList](ctx, c, role, "tools/list", params)
 		if err != nil {
 			return nil, err
-		}
-		var page struct {
-			Tools []struct {
-				Name   string         `json:"name"`
-				Schema jsontext.Value `json:"inputSchema"`
-			} `json:"tools"`
-			Next string `json:"nextCursor"`
-		}
-		if err := unmarshal(raw, &page); err != nil {
-			return nil, c.broken(role, fmt.Errorf("the tool list is not one: %w", err))
 		}
 		for _, tool := range page.Tools {
 			tools[tool.Name] = tool.Schema
@@ -276,7 +267,7 @@ func (c *Client) Tools(ctx context.Context, role bridge.RoleSession) (map[string
 
 // inSession sends a request in role's MCP session and returns its result. A lost session is
 // replaced once by the one that another environment has opened since, and once by a new one.
-func (c *Client) inSession(ctx context.Context, role bridge.RoleSession, method string, params any) (jsontext.Value, error) {
+func inSession[R any](ctx context.Context, c *Client, role bridge.RoleSession, method string, params any) (*R, error) {
 	st := c.state(role)
 	lost := ""
 	for attempt := 0; ; attempt++ {
@@ -284,10 +275,10 @@ func (c *Client) inSession(ctx context.Context, role bridge.RoleSession, method 
 		if err != nil {
 			return nil, err
 		}
-		result, err := c.send(ctx, st, role, id, method, params)
+		got, err := post[R](ctx, c, st, role, id, message{Method: method, ID: c.ids.Add(1), Params: params})
 		var gone *lostError
 		if !errors.As(err, &gone) {
-			return result, err
+			return got.result, err
 		}
 		c.logger.WarnContext(ctx, "mcp session lost", "account", role.Account, "attempt", attempt+1)
 		if opened && lost != "" || attempt >= 2 {
@@ -372,7 +363,7 @@ func (s *state) set(id string) {
 
 // open initializes a session and returns its id.
 func (c *Client) open(ctx context.Context, st *state, role bridge.RoleSession) (string, error) {
-	answer, err := c.post(ctx, st, role, "", http.MethodPost, message{Method: "initialize", ID: c.ids.Add(1), Params: map[string]any{
+	answer, err := post[jsontext.Value](ctx, c, st, role, "", message{Method: "initialize", ID: c.ids.Add(1), Params: map[string]any{
 		"protocolVersion": protocolVersion,
 		"capabilities":    map[string]any{},
 		"clientInfo":      map[string]any{"name": "central-ops-bridge", "version": "1"},
@@ -387,7 +378,7 @@ func (c *Client) open(ctx context.Context, st *state, role bridge.RoleSession) (
 	if answer.session == "" {
 		return "", c.broken(role, errors.New("initialize was answered without a session id"))
 	}
-	if _, err := c.post(ctx, st, role, answer.session, http.MethodPost, message{Method: "notifications/initialized"}); err != nil {
+	if _, err := post[jsontext.Value](ctx, c, st, role, answer.session, message{Method: "notifications/initialized"}); err != nil {
 		return "", err
 	}
 	c.logger.DebugContext(ctx, "mcp session opened", "account", role.Account)
@@ -399,7 +390,7 @@ func (c *Client) open(ctx context.Context, st *state, role bridge.RoleSession) (
 func (c *Client) close(ctx context.Context, st *state, role bridge.RoleSession, id string) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if _, err := c.once(ctx, st, role, id, http.MethodDelete, nil, 0); err != nil {
+	if _, err := once[jsontext.Value](ctx, c, st, role, id, http.MethodDelete, nil, 0); err != nil {
 		c.logger.DebugContext(ctx, "surplus mcp session not closed", "account", role.Account)
 	}
 }
@@ -426,15 +417,10 @@ type toolCall struct {
 	} `json:"_meta"`
 }
 
-func (c *Client) send(ctx context.Context, st *state, role bridge.RoleSession, id, method string, params any) (jsontext.Value, error) {
-	answer, err := c.post(ctx, st, role, id, http.MethodPost, message{Method: method, ID: c.ids.Add(1), Params: params})
-	return answer.result, err
-}
-
 // answer is a server's answer to one message.
-type answer struct {
+type answer[R any] struct {
 	session string // header Mcp-Session-Id
-	result  jsontext.Value
+	result  *R     // nil for a notification
 }
 
 // lostError says that the session is not known to the server.
@@ -452,27 +438,27 @@ func (e *laterError) Error() string { return e.err.Error() }
 func (e *laterError) Unwrap() error { return e.err }
 
 // post sends m, again while the server asks for patience and ctx has time left for it.
-func (c *Client) post(ctx context.Context, st *state, role bridge.RoleSession, session, method string, m message) (answer, error) {
+func post[R any](ctx context.Context, c *Client, st *state, role bridge.RoleSession, session string, m message) (answer[R], error) {
 	body, err := m.encode()
 	if err != nil {
-		return answer{}, fmt.Errorf("write %s: %w", m.Method, err)
+		return answer[R]{}, fmt.Errorf("write %s: %w", m.Method, err)
 	}
 	reset := false
 	for attempt := 1; ; attempt++ {
-		got, err := c.once(ctx, st, role, session, method, body, m.ID)
+		got, err := once[R](ctx, c, st, role, session, http.MethodPost, body, m.ID)
 		var later *laterError
 		switch {
 		case err == nil:
 			return got, nil
 		case ctx.Err() != nil:
-			return answer{}, c.network(role, ctx.Err())
+			return answer[R]{}, c.network(role, ctx.Err())
 		case isReset(err) && !reset:
 			reset = true
 			c.http.CloseIdleConnections() // after a freeze the others are as dead
 			c.logger.WarnContext(ctx, "connection lost, sending again", "account", role.Account, "attempt", attempt)
 			continue
 		case !errors.As(err, &later):
-			return answer{}, c.network(role, err)
+			return answer[R]{}, c.network(role, err)
 		}
 		pause := later.after
 		if backoff := min(longPause, firstPause<<(attempt-1)); pause == 0 {
@@ -481,7 +467,7 @@ func (c *Client) post(ctx context.Context, st *state, role bridge.RoleSession, s
 			pause += rand.N(firstPause) // not all accounts at the same instant
 		}
 		if deadline, ok := ctx.Deadline(); attempt >= maxAttempts || ok && time.Until(deadline) < pause {
-			return answer{}, later.err
+			return answer[R]{}, later.err
 		}
 		c.logger.WarnContext(ctx, "aws mcp server asked for patience", "account", role.Account, "attempt", attempt,
 			"code", bridge.CodeOf(later.err), "pause_ms", pause.Milliseconds())
@@ -490,22 +476,22 @@ func (c *Client) post(ctx context.Context, st *state, role bridge.RoleSession, s
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return answer{}, later.err
+			return answer[R]{}, later.err
 		}
 	}
 }
 
 // once sends one message, signed now.
-func (c *Client) once(ctx context.Context, st *state, role bridge.RoleSession, session, method string, body []byte, id int64) (answer, error) {
+func once[R any](ctx context.Context, c *Client, st *state, role bridge.RoleSession, session, method string, body []byte, id int64) (answer[R], error) {
 	if err := st.bucket.Wait(ctx); err != nil {
 		if ctx.Err() != nil {
-			return answer{}, ctx.Err()
+			return answer[R]{}, ctx.Err()
 		}
-		return answer{}, c.failure(role, bridge.Throttled, "ask again in a moment", errors.New("10 requests/s are used up for this account, for longer than there is time"))
+		return answer[R]{}, c.failure(role, bridge.Throttled, "ask again in a moment", errors.New("10 requests/s are used up for this account, for longer than there is time"))
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.config.Endpoint, bytes.NewReader(body))
 	if err != nil {
-		return answer{}, fmt.Errorf("make request: %w", err)
+		return answer[R]{}, fmt.Errorf("make request: %w", err)
 	}
 	if method == http.MethodPost {
 		request.Header.Set("Content-Type", "application/json")
@@ -522,21 +508,21 @@ func (c *Client) once(ctx context.Context, st *state, role bridge.RoleSession, s
 	if err := c.signer.SignHTTP(ctx, aws.Credentials{
 		AccessKeyID: role.Credentials.AccessKeyID, SecretAccessKey: role.Credentials.SecretAccessKey, SessionToken: role.Credentials.SessionToken,
 	}, request, hex.EncodeToString(hash[:]), service, c.config.Region, time.Now()); err != nil {
-		return answer{}, fmt.Errorf("sign request: %w", err)
+		return answer[R]{}, fmt.Errorf("sign request: %w", err)
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer{}, err
+		return answer[R]{}, err
 	}
 	defer response.Body.Close()
 	data, err := readBody(response.Header.Get("Content-Type"), io.LimitReader(response.Body, maxAnswer+1), response.ContentLength, id)
 	if err != nil {
-		return answer{}, err
+		return answer[R]{}, err
 	}
 	if len(data) > maxAnswer {
-		return answer{}, c.failure(role, bridge.Unavailable, "narrow params, or ask for fewer Regions", fmt.Errorf("the answer is larger than %d MB", maxAnswer>>20))
+		return answer[R]{}, c.failure(role, bridge.Unavailable, "narrow params, or ask for fewer Regions", fmt.Errorf("the answer is larger than %d MB", maxAnswer>>20))
 	}
-	return c.read(role, response, valid(data), id)
+	return read[R](c, role, response, valid(data), id)
 }
 
 // isReset says whether err is a connection that ended under a request, as it does after a freeze.
@@ -555,47 +541,47 @@ func isReset(err error) bool {
 }
 
 // read turns the server's answer to message id (0 for a notification) into a result or an error.
-func (c *Client) read(role bridge.RoleSession, response *http.Response, body []byte, id int64) (answer, error) {
+func read[R any](c *Client, role bridge.RoleSession, response *http.Response, body []byte, id int64) (answer[R], error) {
 	status := response.StatusCode
-	got := answer{session: response.Header.Get("Mcp-Session-Id")}
-	rpc, decodeErr := decode(response.Header.Get("Content-Type"), body, id)
+	got := answer[R]{session: response.Header.Get("Mcp-Session-Id")}
+	rpc, decodeErr := decode[R](response.Header.Get("Content-Type"), body, id)
 
 	if rpc.Error != nil && rpc.Error.Code == codeSessionLost {
-		return answer{}, &lostError{rpc.Error}
+		return answer[R]{}, &lostError{rpc.Error}
 	}
 	if status >= 200 && status < 300 {
 		switch {
 		case id == 0:
 			return got, nil
 		case decodeErr != nil:
-			return answer{}, c.broken(role, decodeErr)
+			return answer[R]{}, c.broken(role, decodeErr)
 		case rpc.Error == nil:
 			got.result = rpc.Result
 			return got, nil
 		}
 	}
-	text := said(rpc, response, body)
+	text := said(rpc.Error, response, body)
 	switch {
 	case status == http.StatusNotFound:
-		return answer{}, &lostError{errors.New(text)}
+		return answer[R]{}, &lostError{errors.New(text)}
 	case IsExpired(text) && (status >= 400 || rpc.Error != nil):
-		return answer{}, &ExpiredError{c.failure(role, bridge.Unauthenticated, "ask again", errors.New(text))}
+		return answer[R]{}, &ExpiredError{c.failure(role, bridge.Unauthenticated, "ask again", errors.New(text))}
 	case status == http.StatusUnauthorized:
-		return answer{}, &ExpiredError{c.failure(role, bridge.Unauthenticated, "check the bridge's clock, AWS_MCP_REGION and the endpoint", errors.New(text))}
+		return answer[R]{}, &ExpiredError{c.failure(role, bridge.Unauthenticated, "check the bridge's clock, AWS_MCP_REGION and the endpoint", errors.New(text))}
 	case status == http.StatusForbidden && notTaken.MatchString(text):
-		return answer{}, c.failure(role, bridge.Unauthenticated, "check the bridge's clock, AWS_MCP_REGION and the endpoint", errors.New(text))
+		return answer[R]{}, c.failure(role, bridge.Unauthenticated, "check the bridge's clock, AWS_MCP_REGION and the endpoint", errors.New(text))
 	case status == http.StatusForbidden:
-		return answer{}, c.failure(role, bridge.Forbidden, "the target role of this account must allow it", errors.New(text))
+		return answer[R]{}, c.failure(role, bridge.Forbidden, "the target role of this account must allow it", errors.New(text))
 	case status == http.StatusTooManyRequests || rpc.Error != nil && rpc.Error.Code == codeTooMany:
-		return answer{}, &laterError{retryAfter(response, time.Now()), c.failure(role, bridge.Throttled, "ask again in a moment", errors.New(text))}
+		return answer[R]{}, &laterError{retryAfter(response, time.Now()), c.failure(role, bridge.Throttled, "ask again in a moment", errors.New(text))}
 	case status >= 500:
-		return answer{}, &laterError{retryAfter(response, time.Now()), c.failure(role, bridge.Unavailable, "ask again in a moment", errors.New(text))}
+		return answer[R]{}, &laterError{retryAfter(response, time.Now()), c.failure(role, bridge.Unavailable, "ask again in a moment", errors.New(text))}
 	case rpc.Error != nil && (rpc.Error.Code == codeInvalidRequest || rpc.Error.Code == codeInvalidParams || rpc.Error.Code == codeNoMethod):
-		return answer{}, c.failure(role, bridge.Unavailable, updateHint, &changedError{text})
+		return answer[R]{}, c.failure(role, bridge.Unavailable, updateHint, &changedError{text})
 	case rpc.Error != nil:
-		return answer{}, Classify(text, role.Account)
+		return answer[R]{}, Classify(text, role.Account)
 	default:
-		return answer{}, c.failure(role, bridge.Unavailable, "check AWS_MCP_ENDPOINT", errors.New(text))
+		return answer[R]{}, c.failure(role, bridge.Unavailable, "check AWS_MCP_ENDPOINT", errors.New(text))
 	}
 }
 
@@ -603,7 +589,7 @@ func (c *Client) read(role bridge.RoleSession, response *http.Response, body []b
 var notTaken = regexp.MustCompile(`UnrecognizedClient|InvalidClientTokenId|InvalidSignature|SignatureDoesNotMatch|IncompleteSignature|MissingAuthenticationToken|RequestTimeTooSkewed`)
 
 // said returns what the server said about a refusal, with its status.
-func said(rpc reply, response *http.Response, body []byte) string {
+func said(refusal *rpcError, response *http.Response, body []byte) string {
 	text := strings.TrimSpace(string(body[:min(len(body), 1024)]))
 	var other struct {
 		Type    string `json:"__type"`
@@ -611,8 +597,8 @@ func said(rpc reply, response *http.Response, body []byte) string {
 		Message string `json:"message"`
 		Upper   string `json:"Message"`
 	}
-	if rpc.Error != nil {
-		text = rpc.Error.Message
+	if refusal != nil {
+		text = refusal.Message
 	} else if unmarshal(body, &other) == nil && (other.Message != "" || other.Upper != "") {
 		text = strings.TrimSpace(other.Type + other.Code + " " + other.Message + other.Upper)
 	}

@@ -38,11 +38,11 @@ const (
 // eventStream is the media type of server-sent events.
 const eventStream = "text/event-stream"
 
-// reply is a JSON-RPC response.
-type reply struct {
+// reply is a JSON-RPC response whose result is an R. All of it is read at once, because an answer can be long.
+type reply[R any] struct {
 	ID     jsontext.Value `json:"id"`
 	Method string         `json:"method"`
-	Result jsontext.Value `json:"result"`
+	Result *R             `json:"result"`
 	Error  *rpcError      `json:"error"`
 }
 
@@ -55,20 +55,20 @@ func (e *rpcError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.C
 
 // decode finds the response to message id in body: a JSON object, or server-sent events of which
 // one holds it. An error response without an id is taken as well.
-func decode(contentType string, body []byte, id int64) (reply, error) {
+func decode[R any](contentType string, body []byte, id int64) (reply[R], error) {
 	kind, _, _ := mime.ParseMediaType(contentType) // "" if malformed: then it is read as JSON
 	var last error = errors.New("the answer holds no response")
 	for _, data := range frames(kind, body) {
-		var r reply
+		var r reply[R]
 		if err := unmarshal(data, &r); err != nil {
-			last = fmt.Errorf("the answer is not JSON-RPC: %w", err)
+			last = fmt.Errorf("the answer is not what was asked for: %w", err)
 			continue
 		}
 		switch {
 		case r.Method != "": // a notification or a request of the server's
 		case r.Error != nil && (len(r.ID) == 0 || string(r.ID) == "null"):
 			return r, nil
-		case r.Error == nil && len(r.Result) == 0:
+		case r.Error == nil && r.Result == nil:
 			last = errors.New("the answer has neither result nor error")
 		case string(r.ID) == fmt.Sprint(id) || string(r.ID) == fmt.Sprintf("%q", fmt.Sprint(id)):
 			return r, nil
@@ -76,7 +76,7 @@ func decode(contentType string, body []byte, id int64) (reply, error) {
 			last = errors.New("the answer is to another request")
 		}
 	}
-	return reply{}, last
+	return reply[R]{}, last
 }
 
 // readBody reads an answer's body, of length bytes if that isn't negative, to its end, or, of
@@ -95,7 +95,7 @@ func readBody(contentType string, body io.Reader, length, id int64) ([]byte, err
 		line, err := lines.ReadBytes('\n')
 		all = append(all, line...)
 		if len(bytes.TrimRight(line, "\r\n")) == 0 {
-			if _, unknown := decode(contentType, all[event:], id); unknown == nil {
+			if _, unknown := decode[jsontext.Value](contentType, all[event:], id); unknown == nil {
 				return all[event:], nil
 			}
 			event = len(all)

@@ -30,16 +30,14 @@ type run struct {
 }
 
 // script reads the answer of run_script; if that is a task, it waits for the task's end.
-func (c *Client) script(ctx context.Context, role bridge.RoleSession, region string, result toolResult) (Script, error) {
+func (c *Client) script(ctx context.Context, role bridge.RoleSession, region string, result *toolResult[run]) (Script, error) {
 	if result.IsError {
 		return Script{}, Classify(result.text(), role.Account)
 	}
-	raw, err := result.value()
-	if err != nil {
-		return Script{}, c.broken(role, err)
-	}
 	var r run
-	if err := unmarshal(raw, &r); err != nil {
+	if result.Structured != nil {
+		r = *result.Structured
+	} else if err := unmarshal([]byte(result.text()), &r); err != nil {
 		return Script{}, c.broken(role, fmt.Errorf("the answer is not that of a script: %w", err))
 	}
 	task := r.TaskID
@@ -47,7 +45,7 @@ func (c *Client) script(ctx context.Context, role bridge.RoleSession, region str
 		if err := c.wait(ctx, role, r.Wait); err != nil {
 			return Script{}, err
 		}
-		raw, err := c.taskValue(ctx, role, region, task, look)
+		raw, err := c.Call(ctx, role, region, getTasks, map[string]any{"task_ids": []string{task}, "poll_iteration": look})
 		if err != nil {
 			return Script{}, err
 		}
@@ -92,17 +90,6 @@ func failed(status string) bool {
 		return true
 	}
 	return false
-}
-
-func (c *Client) taskValue(ctx context.Context, role bridge.RoleSession, region, task string, look int) (jsontext.Value, error) {
-	result, err := c.call(ctx, role, region, getTasks, map[string]any{"task_ids": []string{task}, "poll_iteration": look})
-	if err != nil {
-		return nil, err
-	}
-	if result.IsError {
-		return nil, Classify(result.text(), role.Account)
-	}
-	return result.value()
 }
 
 // wait pauses for what the server recommends, in seconds, or a default.
