@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -30,6 +31,10 @@ type function struct {
 	exited  chan struct{}  // closed when the process has ended
 	events  chan event
 	timeout time.Duration // of the function: told with each event, not enforced; 0 means a minute
+
+	watched atomic.Bool   // by an extension, which is told of invocations
+	settled chan struct{} // gets a value when the extension asks for the next one
+	told    chan string   // request ids, for the extension
 
 	mu      sync.Mutex
 	waiting map[string]chan outcome // by request id
@@ -63,11 +68,16 @@ func startFunction(command, env []string, log io.Writer) (*function, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &function{polled: make(chan time.Time, 1), exited: make(chan struct{}), events: make(chan event), waiting: map[string]chan outcome{}}
+	f := &function{polled: make(chan time.Time, 1), exited: make(chan struct{}), events: make(chan event), settled: make(chan struct{}, 1), told: make(chan string, 1), waiting: map[string]chan outcome{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", f.next)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", f.finish(false))
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", f.finish(true))
+	mux.HandleFunc("POST /2020-01-01/extension/register", func(w http.ResponseWriter, _ *http.Request) {
+		f.watched.Store(true)
+		w.Header().Set("Lambda-Extension-Identifier", "extension-1")
+	})
+	mux.HandleFunc("GET /2020-01-01/extension/event/next", f.nextOfExtension)
 	mux.HandleFunc("POST /2018-06-01/runtime/init/error", func(_ http.ResponseWriter, r *http.Request) {
 		text, _ := io.ReadAll(r.Body) // what could not be read is missing from a message that is only shown
 		fmt.Fprintf(os.Stderr, "init error: %s\n", text)
@@ -99,9 +109,19 @@ func (f *function) next(w http.ResponseWriter, r *http.Request) {
 	case f.polled <- time.Now():
 	default:
 	}
+	if f.watched.Load() { // Lambda hands the process no invocation before its extension has come as well
+		select {
+		case <-f.settled:
+		case <-r.Context().Done():
+			return
+		}
+	}
 	select {
 	case <-r.Context().Done():
 	case e := <-f.events:
+		if f.watched.Load() {
+			f.told <- e.id
+		}
 		header := w.Header()
 		header.Set("Lambda-Runtime-Aws-Request-Id", e.id)
 		header.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(cmp.Or(f.timeout, time.Minute)).UnixMilli(), 10))
@@ -109,6 +129,17 @@ func (f *function) next(w http.ResponseWriter, r *http.Request) {
 		header.Set("Lambda-Runtime-Client-Context", e.clientContext)
 		header.Set("Content-Type", "application/json")
 		_, _ = w.Write(e.payload) // a process that went away is noticed by invoke's deadline
+	}
+}
+
+// nextOfExtension tells the extension of the next invocation.
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
+func (f *function) nextOfExtension(w http.ResponseWriter, r *http.Request) {
+	f.settled <- struct{}{}
+	select {
+	case <-r.Context().Done():
+	case id := <-f.told:
+		fmt.Fprintf(w, `{"eventType":"INVOKE","requestId":%q}`, id)
 	}
 }
 

@@ -114,7 +114,7 @@ func (r *run) fill(answer *Answer, rows [][]json.RawMessage, limit int) {
 		}
 	}
 	const spare = 200 // for the note on what was left out
-	frame, err := EncodeJSON(answer)
+	frame, err := r.bridge.config.Encode(answer)
 	if err != nil {
 		frame = nil // can't be: an Answer holds nothing that fails to marshal, and rows were marshalled before
 	}

@@ -135,7 +135,7 @@ type Result struct {
 	// Data holds the rows shown, each compact JSON; present, if empty, when Status is ok.
 	Data []json.RawMessage `json:"data,omitzero"`
 
-	More    bool     `json:"more,omitempty"` // the account holds more than was read: Count is a lower bound
+	More    bool     `json:"more,omitzero"` // the account holds more than was read: Count is a lower bound
 	Receipt *Receipt `json:"receipt,omitempty"`
 	Error   *Failure `json:"error,omitempty"`
 }

@@ -92,10 +92,19 @@ func (f *function) run(e *event) (outcome, error) {
 		}
 	}
 	out, reusable := env.handle(e)
-	if reusable {
-		f.release(env)
-	} else {
+	switch {
+	case !reusable:
 		f.drop(env)
+	case env.watched():
+		go func() { // the answer does not wait for it
+			if env.settle(e.deadline) {
+				f.release(env)
+			} else {
+				f.drop(env)
+			}
+		}()
+	default:
+		f.release(env)
 	}
 	return out, nil
 }
@@ -188,9 +197,13 @@ func endAll(envs []*environment) {
 //	POST /2018-06-01/runtime/invocation/{id}/error      202
 //	POST /2018-06-01/runtime/init/error                 202
 //	POST /2020-01-01/extension/register                 200, Lambda-Extension-Identifier
-//	GET  /2020-01-01/extension/event/next               waits for ever: only extensions without events are served
+//	GET  /2020-01-01/extension/event/next               waits for an INVOKE event, if registered for those, else for ever
+//
+// The invoker gets the answer when the runtime has given it. An extension that is told of invocations may still work then: the
+// environment gets the next event, or is frozen, only when both the runtime and the extension have asked for one.
 //
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+// https://docs.aws.amazon.com/lambda/latest/dg/runtimes-extensions-api.html
 type environment struct {
 	function *function
 	name     string // of the log stream
@@ -200,12 +213,15 @@ type environment struct {
 	process *process.Process // nil until start
 	waiting chan struct{}    // gets a value when the runtime has come for the next event
 	events  chan *event
-	ended   bool // by end
+	settled chan struct{} // gets a value when the extension that watches has come for the next event
+	invokes chan *event   // for that extension
+	ended   bool          // by end
 
 	mu        sync.Mutex
 	current   *event
 	initError []byte
-	extension bool
+	extension bool   // some is registered
+	watcher   string // id of the extension that is told of invocations
 }
 
 func newEnvironment(f *function) *environment {
@@ -214,6 +230,8 @@ func newEnvironment(f *function) *environment {
 		name:     strings.ReplaceAll(newRequestID(), "-", ""),
 		waiting:  make(chan struct{}, 1),
 		events:   make(chan *event),
+		settled:  make(chan struct{}, 1),
+		invokes:  make(chan *event, 1),
 	}
 }
 
@@ -288,6 +306,9 @@ func (env *environment) awaitInit(e *event) (outcome, bool) {
 	defer timer.Stop()
 	select {
 	case <-env.waiting:
+		if env.watched() && !env.settle(time.Now().Add(initTimeout)) {
+			return failure("Sandbox.Timedout", "RequestId: %s Error: an extension did not ask for its first event", e.id), false
+		}
 		return outcome{}, true
 	case <-env.process.Done():
 		env.mu.Lock()
@@ -322,6 +343,9 @@ func (env *environment) handle(e *event) (out outcome, reusable bool) {
 	case <-env.process.Done():
 		return env.crashed(e), false
 	}
+	if env.watched() {
+		env.invokes <- e // there is room: the extension has taken the one before
+	}
 	select {
 	case <-env.waiting:
 		out, reusable = failure("Runtime.InvalidNext", "RequestId: %s Error: the runtime asked for the next event before it answered this one", e.id), true
@@ -339,6 +363,27 @@ func (env *environment) handle(e *event) (out outcome, reusable bool) {
 	default:
 		return out, false
 	}
+}
+
+// watched tells whether an extension is told of invocations.
+func (env *environment) watched() bool {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return env.watcher != ""
+}
+
+// settle waits until the extension that watches asks for its next event. It returns false if that does not come by the deadline, which
+// ends the environment.
+func (env *environment) settle(deadline time.Time) bool {
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	select {
+	case <-env.settled:
+		return true
+	case <-env.process.Done():
+	case <-timer.C:
+	}
+	return false
 }
 
 // crashed is the outcome when the process ended.
@@ -455,19 +500,46 @@ func (env *environment) serveRegister(w http.ResponseWriter, r *http.Request) {
 		runtimeError(w, http.StatusBadRequest, "InvalidRequestFormat", err.Error())
 		return
 	}
-	if r.Header.Get("Lambda-Extension-Name") == "" || len(registration.Events) > 0 {
-		runtimeError(w, http.StatusForbidden, "Extension.InvalidRegistration", "only a named extension without events is served here")
+	watches := len(registration.Events) > 0
+	if r.Header.Get("Lambda-Extension-Name") == "" || watches && !slices.Equal(registration.Events, []string{"INVOKE"}) {
+		runtimeError(w, http.StatusForbidden, "Extension.InvalidRegistration", "an extension within the process needs a name, and has INVOKE events or none")
 		return
 	}
+	id := newRequestID()
 	env.mu.Lock()
+	defer env.mu.Unlock()
+	if watches && env.watcher != "" {
+		runtimeError(w, http.StatusForbidden, "Extension.InvalidRegistration", "only one extension that watches is served here")
+		return
+	}
 	env.extension = true
-	env.mu.Unlock()
-	w.Header().Set("Lambda-Extension-Identifier", newRequestID())
+	if watches {
+		env.watcher = id
+	}
+	w.Header().Set("Lambda-Extension-Identifier", id)
 	reply(w, http.StatusOK, map[string]string{"functionName": env.function.Name, "functionVersion": "$LATEST", "handler": "bootstrap"})
 }
 
-func (env *environment) serveExtensionNext(_ http.ResponseWriter, r *http.Request) {
-	<-r.Context().Done()
+func (env *environment) serveExtensionNext(w http.ResponseWriter, r *http.Request) {
+	env.mu.Lock()
+	watches := env.watcher != "" && r.Header.Get("Lambda-Extension-Identifier") == env.watcher
+	env.mu.Unlock()
+	if !watches {
+		<-r.Context().Done()
+		return
+	}
+	select {
+	case env.settled <- struct{}{}:
+	default: // an extension that asks twice at once
+	}
+	select {
+	case e := <-env.invokes:
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{ // the process may be gone
+			"eventType": "INVOKE", "requestId": e.id, "deadlineMs": e.deadline.UnixMilli(), "invokedFunctionArn": env.function.arn,
+		})
+	case <-r.Context().Done():
+	}
 }
 
 func accepted(w http.ResponseWriter) {

@@ -372,6 +372,39 @@ func TestCloseSendsSIGTERMToAFunctionThatAskedForIt(t *testing.T) {
 	}
 }
 
+// An extension that is told of invocations works on after the answer, and keeps its environment meanwhile.
+func TestExtensionWorksAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	hold := filepath.Join(t.TempDir(), "go-on")
+	s := start(t, func(f *lambdafront.Function) { f.Freeze, f.Env["WATCH"] = true, hold })
+	first := decode[invocation](t, s.invoke(t, `{}`).Payload)
+	s.log.await(t, "extension got INVOKE "+first.RequestID+" <nil>", 1)
+	second := decode[invocation](t, s.invoke(t, `{}`).Payload)
+	if second.Process == first.Process {
+		t.Error("an environment whose extension is at work got another event")
+	}
+	if strings.Contains(s.log.String(), "extension done") {
+		t.Error("the extension did not wait")
+	}
+	if err := os.WriteFile(hold, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.log.await(t, "extension done", 2)
+	for range 5 {
+		result, err := s.client.Invoke(t.Context(), gatewayRole, "bridge", []byte(`{}`), nil)
+		for err != nil && strings.Contains(err.Error(), "TooManyRequestsException") { // both are just coming back
+			result, err = s.client.Invoke(t.Context(), gatewayRole, "bridge", []byte(`{}`), nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		third := decode[invocation](t, result.Payload)
+		if third.Process != first.Process && third.Process != second.Process {
+			t.Error("an environment whose extension is done was not used again")
+		}
+	}
+}
+
 // buffer is a log that tests can wait on.
 type buffer struct {
 	mu      sync.Mutex

@@ -111,9 +111,13 @@ const opsPolicy = `@id("ops-everywhere") permit(principal in Group::"ops", actio
 // start runs the bridge; env entries override the harness's.
 func start(t *testing.T, env ...string) *box {
 	t.Helper()
-	b := &box{t: t, sts: newFakeSTS(t), keys: newFakeJWKS(t), logs: &lockedBuffer{}}
+	return startOn(t, newRuntimeAPI(t), env...)
+}
+
+func startOn(t *testing.T, runtime *runtimeAPI, env ...string) *box {
+	t.Helper()
+	b := &box{t: t, runtime: runtime, sts: newFakeSTS(t), keys: newFakeJWKS(t), logs: &lockedBuffer{}}
 	b.mcp = newFakeMCP(t, b.sts)
-	b.runtime = newRuntimeAPI(t)
 	command := exec.Command(binary)
 	command.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(b.runtime.server.URL, "http://"),
@@ -217,6 +221,11 @@ type runtimeAPI struct {
 	stopped chan struct{}
 	n       int
 	xray    string // the trace header that Lambda sends along
+
+	mux     *http.ServeMux
+	settled chan struct{} // gets a value when the extension asks for an event; nil without extensions
+	told    chan string   // ids of invocations, for the extension
+	ending  func(id string)
 }
 
 type invocation struct {
@@ -227,9 +236,20 @@ type invocation struct {
 func newRuntimeAPI(t *testing.T) *runtimeAPI {
 	r := &runtimeAPI{pending: make(chan invocation, 16), waiting: map[string]chan []byte{}, stopped: make(chan struct{})}
 	mux := http.NewServeMux()
+	r.mux = mux
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", func(w http.ResponseWriter, req *http.Request) {
+		if r.settled != nil { // an invocation begins when both have come
+			select {
+			case <-r.settled:
+			case <-r.stopped:
+				return
+			}
+		}
 		select {
 		case i := <-r.pending:
+			if r.told != nil {
+				r.told <- i.id
+			}
 			w.Header().Set("Lambda-Runtime-Aws-Request-Id", i.id)
 			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(i.deadline.UnixMilli(), 10))
 			w.Header().Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:111111111111:function:bridge")
@@ -247,6 +267,9 @@ func newRuntimeAPI(t *testing.T) *runtimeAPI {
 		r.mu.Lock()
 		done := r.waiting[req.PathValue("id")]
 		r.mu.Unlock()
+		if r.ending != nil {
+			r.ending(req.PathValue("id"))
+		}
 		done <- body
 		w.WriteHeader(http.StatusAccepted)
 	}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -27,6 +28,9 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 		fmt.Fprintf(stderr, "bridge: configuration:\n%v\n", err)
 		return 2
 	}
+	if c.MemoryMB > 0 && getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processors(c.MemoryMB))
+	}
 	b, err := wire(ctx, c, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "bridge: %v\n", err)
@@ -35,4 +39,12 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 	go b.warm(ctx)
 	lambda.StartWithOptions(b, lambda.WithContext(ctx))
 	return 0
+}
+
+// processors is how many processors a function of so much memory is worth: Lambda shows it two at least, but lets it have
+// the time of one for each 1,769 MB (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html, read 2026-11-26).
+// Threads for more only wake and wait for each other.
+func processors(memoryMB int) int {
+	const each = 1769
+	return (memoryMB + each - 1) / each
 }

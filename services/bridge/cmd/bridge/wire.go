@@ -26,6 +26,7 @@ import (
 	"github.com/central-ops/central-ops/services/bridge/internal/audit"
 	"github.com/central-ops/central-ops/services/bridge/internal/awsmcp"
 	"github.com/central-ops/central-ops/services/bridge/internal/config"
+	"github.com/central-ops/central-ops/services/bridge/internal/extension"
 	"github.com/central-ops/central-ops/services/bridge/internal/identity"
 	"github.com/central-ops/central-ops/services/bridge/internal/lambdaapi"
 	"github.com/central-ops/central-ops/services/bridge/internal/operations"
@@ -50,10 +51,11 @@ type program struct {
 	verifier *identity.Verifier
 	sts      *sts.Client
 	tracer   *telemetry.Tracer
+	after    *extension.Extension // nil: spans are sent before answers
 	logger   *slog.Logger
 }
 
-// wire makes the parts. It reads local files at most, never the network.
+// wire makes the parts. It reads local files and asks Lambda's own API at most, never the network.
 func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error) {
 	// What costs the first call some 10 ms of computing is done now: Lambda gives a start more of the
 	// processor than a call.
@@ -115,19 +117,49 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
 	core := bridge.New(directory, policies, newCatalog(table, c.AllowDataReads), rows.Compile,
 		tracer.Asker(ask.New(roles, sandbox{upstream}, logger)), audit.New(logger), bridge.Config{
-			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: driftNotes(upstream)})
-	return &program{lambdaapi.New(verifier, core, hub, logger, c.MaxBytes), hub, verifier, tokens, tracer, logger}, nil
+			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: driftNotes(upstream), Encode: encodeJSON})
+	p := &program{handler: lambdaapi.New(verifier, core, hub, logger, encodeJSON, c.MaxBytes), hub: hub, verifier: verifier, sts: tokens, tracer: tracer, logger: logger}
+	if c.Tracing {
+		p.sendSpansAfterAnswers(ctx, c.RuntimeAPI)
+	}
+	return p, nil
+}
+
+// sendSpansAfterAnswers makes the process an extension of its own function, so that nobody waits for the collector. A runtime API
+// without extensions leaves things as they are: spans are sent before the answer.
+func (p *program) sendSpansAfterAnswers(ctx context.Context, runtimeAPI string) {
+	registered, err := extension.Register(ctx, runtimeAPI)
+	if err != nil {
+		p.logger.DebugContext(ctx, "spans are sent before answers", "error", err)
+		return
+	}
+	p.after = registered
+	go func() {
+		if err := registered.Run(ctx, p.tracer.Flush); ctx.Err() == nil {
+			p.logger.WarnContext(ctx, "extension ended, spans are sent before answers", "error", err)
+		}
+	}()
 }
 
 // Invoke implements lambda.Handler on the event's bytes, so that one which encoding/json does not take,
 // such as objects nested deeper than it goes, is answered like other bad input.
 func (p *program) Invoke(ctx context.Context, event []byte) ([]byte, error) {
-	defer p.tracer.Flush(ctx)
 	from := lambdaapi.TraceOf(ctx)
 	ctx, end := p.tracer.Start(telemetry.Join(ctx, from.Parent, from.State, from.XRay))
 	answer, outcome, err := p.handler.Handle(ctx, event)
 	end(outcome.Tool, outcome.Code)
+	if p.after == nil || !p.after.Answered(requestID(ctx)) {
+		p.tracer.Flush(ctx)
+	}
 	return answer, err
+}
+
+// requestID is Lambda's id of the invocation that ctx belongs to; "" outside of one.
+func requestID(ctx context.Context) string {
+	if lambda, ok := lambdacontext.FromContext(ctx); ok {
+		return lambda.AwsRequestID
+	}
+	return ""
 }
 
 // warm fetches what the first call would wait for, and checks the upstream's tools.
@@ -182,8 +214,8 @@ func partition(region string) string {
 type requestHandler struct{ slog.Handler }
 
 func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
-	if lambda, ok := lambdacontext.FromContext(ctx); ok {
-		record.AddAttrs(slog.String("invocation", lambda.AwsRequestID))
+	if id := requestID(ctx); id != "" {
+		record.AddAttrs(slog.String("invocation", id))
 	}
 	return h.Handler.Handle(ctx, record)
 }

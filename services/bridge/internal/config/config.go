@@ -68,6 +68,10 @@ type Config struct {
 	Tracing bool
 	// Region is AWS_REGION: the bridge's own Region.
 	Region string
+	// RuntimeAPI is AWS_LAMBDA_RUNTIME_API, host and port. Lambda sets it.
+	RuntimeAPI string
+	// MemoryMB is AWS_LAMBDA_FUNCTION_MEMORY_SIZE. Lambda sets it; 0 elsewhere.
+	MemoryMB int
 }
 
 // The defaults.
@@ -127,6 +131,8 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		LogLevel:        r.level("LOG_LEVEL"),
 		Tracing:         r.get("OTEL_EXPORTER_OTLP_ENDPOINT")+r.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "",
 		Region:          r.region(),
+		RuntimeAPI:      r.get("AWS_LAMBDA_RUNTIME_API"),
+		MemoryMB:        r.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1<<20),
 	}
 	c.Accounts = r.accounts("TARGET_ACCOUNTS")
 	if (strings.TrimSpace(getenv("TARGET_ACCOUNTS")) == "") == (c.AccountsTable == "") {

@@ -31,6 +31,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -79,12 +81,13 @@ type Handler struct {
 	bridge    Bridge
 	knowledge Knowledge
 	logger    *slog.Logger
+	encode    func(v any) ([]byte, error)
 	maxBytes  int
 }
 
-// New returns a handler; maxBytes is the size over which a documentation answer is refused.
-func New(verifier Verifier, b Bridge, knowledge Knowledge, logger *slog.Logger, maxBytes int) *Handler {
-	return &Handler{verifier, b, knowledge, logger, maxBytes}
+// New returns a handler that writes answers by encode; maxBytes is the size over which a documentation answer is refused.
+func New(verifier Verifier, b Bridge, knowledge Knowledge, logger *slog.Logger, encode func(v any) ([]byte, error), maxBytes int) *Handler {
+	return &Handler{verifier, b, knowledge, logger, encode, maxBytes}
 }
 
 // Outcome is how a tool call ended.
@@ -108,7 +111,7 @@ func (h *Handler) Handle(ctx context.Context, event []byte) ([]byte, Outcome, er
 			level = slog.LevelError
 		}
 	}
-	encoded, encodeErr := bridge.EncodeJSON(answer)
+	encoded, encodeErr := h.encode(answer)
 	if encodeErr != nil {
 		outcome.Code = bridge.Internal
 		return nil, outcome, fmt.Errorf("write answer of %s: %w", tool, encodeErr)
@@ -217,6 +220,9 @@ func (a arguments) query() bridge.Query {
 	return query
 }
 
+// lenient reads what encoding/json does: of a name that stands twice the last counts, and what is not UTF-8 becomes U+FFFD.
+var lenient = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 // Decode reads the arguments of tool and checks them against its schema. raw is the event, compact.
 func Decode(tool bridge.Tool, event []byte) (a arguments, raw json.RawMessage, err error) {
 	refuse := func(hint, format string, args ...any) error {
@@ -231,27 +237,22 @@ func Decode(tool bridge.Tool, event []byte) (a arguments, raw json.RawMessage, e
 	if depth := bridge.JSONDepth(event); depth > maxDepth { // first: encoding/json takes 10,000 levels for a syntax error
 		return a, nil, refuse("no AWS operation takes parameters that deep", "the arguments are nested %d levels deep, at most %d are taken", depth, maxDepth)
 	}
-	if !json.Valid(event) {
-		return a, nil, refuse("send a JSON object", "the arguments are not JSON")
-	}
 	var document any
-	if err := json.Unmarshal(event, &document); err != nil {
-		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
+	if err := jsonv2.Unmarshal(event, &document, lenient); err != nil {
+		return a, nil, refuse("send a JSON object", "the arguments are not JSON")
 	}
 	if err := tool.Check(document); err != nil {
 		return a, nil, err
 	}
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, event); err != nil {
+	compact := jsontext.Value(event).Clone()
+	err = compact.Compact(lenient)
+	if err == nil && (tool.Name == "query" || tool.Name == "list_accounts") {
+		err = jsonv2.Unmarshal(compact, &a, lenient)
+	}
+	if err != nil {
 		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
 	}
-	if tool.Name != "query" && tool.Name != "list_accounts" {
-		return a, compact.Bytes(), nil
-	}
-	if err := json.Unmarshal(compact.Bytes(), &a); err != nil {
-		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
-	}
-	return a, compact.Bytes(), nil
+	return a, json.RawMessage(compact), nil
 }
 
 // fromContext returns the tool's own name and the user token, "" for what isn't there.
@@ -299,8 +300,8 @@ func UserToken(headers string) string {
 // header returns the value of the header wanted, whatever the case of its name; "" if there is none, or
 // two that differ: two tokens are two persons, and neither of them is asking.
 func header(headers, wanted string) string {
-	var object map[string]json.RawMessage
-	if json.Unmarshal([]byte(headers), &object) != nil {
+	var object map[string]jsontext.Value
+	if jsonv2.Unmarshal([]byte(headers), &object, lenient) != nil {
 		return ""
 	}
 	found := ""
@@ -310,7 +311,7 @@ func header(headers, wanted string) string {
 		}
 		var value string
 		var values []string
-		if json.Unmarshal(raw, &value) != nil && json.Unmarshal(raw, &values) == nil && len(values) == 1 {
+		if jsonv2.Unmarshal(raw, &value, lenient) != nil && jsonv2.Unmarshal(raw, &values, lenient) == nil && len(values) == 1 {
 			value = values[0]
 		}
 		if found != "" && found != value {

@@ -9,8 +9,8 @@
 // xray.<region>.amazonaws.com, are signed (service xray), as
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch-OTLPEndpoint.html asks.
 //
-// A Lambda is frozen between invocations, so spans are sent before the answer is, in one request,
-// bounded in time: a collector that doesn't answer costs the trace, not the query.
+// A Lambda is frozen between invocations, so the spans of a call are sent by Flush, in one request, bounded in
+// time: a collector that doesn't answer costs the trace, not the query.
 package telemetry
 
 import (

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -36,7 +37,58 @@ func main() {
 		fmt.Fprintln(os.Stderr, "failing at start")
 		os.Exit(3)
 	}
+	if hold := os.Getenv("WATCH"); hold != "" {
+		if err := watch(hold); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(4)
+		}
+	}
 	lambda.StartWithOptions(handle, lambda.WithEnableSIGTERM(func() { fmt.Println("got SIGTERM") }))
+}
+
+// watch registers an extension that works after each answer until the file hold is there.
+func watch(hold string) error {
+	api := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2020-01-01/extension/"
+	request, err := http.NewRequest(http.MethodPost, api+"register", strings.NewReader(`{"events":["INVOKE"]}`))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Lambda-Extension-Name", "test")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	id := response.Header.Get("Lambda-Extension-Identifier")
+	go func() {
+		for {
+			next, _ := http.NewRequest(http.MethodGet, api+"event/next", nil)
+			next.Header.Set("Lambda-Extension-Identifier", id)
+			response, err := http.DefaultClient.Do(next)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return
+			}
+			var event struct {
+				Type      string `json:"eventType"`
+				RequestID string `json:"requestId"`
+			}
+			err = json.NewDecoder(response.Body).Decode(&event)
+			response.Body.Close()
+			fmt.Println("extension got", event.Type, event.RequestID, err)
+			for {
+				if _, err := os.Stat(hold); err == nil {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			fmt.Println("extension done")
+		}
+	}()
+	return nil
 }
 
 func handle(ctx context.Context, raw json.RawMessage) (any, error) {
