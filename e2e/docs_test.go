@@ -54,6 +54,63 @@ func TestDocumentationNamesWhatExists(t *testing.T) {
 	}
 }
 
+// The runbook has a row for each alarm, and none for an alarm that is gone.
+func TestRunbookKnowsAllAlarms(t *testing.T) {
+	t.Parallel()
+	declared := map[string]bool{}
+	source := readTree(t, "infra/observability/observability.go")
+	for _, pattern := range []string{`\{"([a-z-]+)", "AWS/`, `NewMetricAlarm\(ctx, name\+"-([a-z-]+)"`} {
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(source, -1) {
+			declared[match[1]] = true
+		}
+	}
+	_, alarms, _ := strings.Cut(readTree(t, "docs/runbook.md"), "## Alarms")
+	alarms, _, _ = strings.Cut(alarms, "\n## ")
+	explained := map[string]bool{}
+	for _, match := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(alarms, -1) {
+		explained[match[1]] = true
+	}
+	if len(declared) == 0 || len(explained) == 0 {
+		t.Fatalf("declared %v, explained %v: has the way of writing them changed?", declared, explained)
+	}
+	for name := range declared {
+		if !explained[name] {
+			t.Errorf("docs/runbook.md does not explain the alarm %s", name)
+		}
+	}
+	for name := range explained {
+		if !declared[name] {
+			t.Errorf("docs/runbook.md explains the alarm %s, and infra declares none", name)
+		}
+	}
+}
+
+// Settings of a stack that the documentation names exist.
+func TestDocumentedSettingsExist(t *testing.T) {
+	t.Parallel()
+	for prefix, source := range map[string]string{"central-ops": "infra/config.go", "central-ops-member": "infra/member/main.go"} {
+		code, named := readTree(t, source), 0
+		setting := regexp.MustCompile(`\b` + prefix + `:([a-zA-Z]+)(-?)`)
+		for _, file := range trackedFiles(t) {
+			if filepath.Ext(file) != ".md" {
+				continue
+			}
+			for _, match := range setting.FindAllStringSubmatch(readTree(t, file), -1) {
+				if match[2] == "-" {
+					continue // a key of a tag, such as central-ops:target-role
+				}
+				named++
+				if !strings.Contains(code, `"`+match[1]+`"`) {
+					t.Errorf("%s names the setting %s, which %s does not read", file, match[0], source)
+				}
+			}
+		}
+		if named == 0 {
+			t.Errorf("no page names a setting of %s", prefix)
+		}
+	}
+}
+
 // The reasons for which a documented command is not executed name tests, too.
 func TestReasonsNameTestsThatExist(t *testing.T) {
 	t.Parallel()
