@@ -96,7 +96,7 @@ infra/policy/simulate/node_modules/.package-lock.json: infra/policy/simulate/pac
 	@touch $@
 
 .PHONY: e2e-pulumi
-e2e-pulumi: python evaluator ## deploy both Pulumi projects to the emulator, update, refresh, destroy; needs pulumi on PATH, and npm
+e2e-pulumi: python evaluator ## deploy both Pulumi projects to the emulator, check what is there, run the stories on it; needs pulumi on PATH, and npm
 	@cd infra && go test -count=1 ./policy
 	@cd e2e && E2E_PULUMI=1 go test -count=1 -timeout 60m -v ./pulumi
 

@@ -45,7 +45,7 @@ type Account struct {
 func ReadFacts(path string, getenv func(string) string) (Facts, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return Facts{}, fmt.Errorf("read facts: %w", err)
+		return Facts{}, fmt.Errorf("read facts: %w\n  try: write the file as docs/live-stories.md shows", err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -92,6 +92,11 @@ func ReadStack(ctx context.Context, dir, name string) (Stack, error) {
 		}
 		return Stack{}, fmt.Errorf("read the outputs of stack %s: %w", name, err)
 	}
+	return ParseStack(name, text)
+}
+
+// ParseStack makes a Stack of the outputs of the stack of that name: a JSON object of strings.
+func ParseStack(name string, text []byte) (Stack, error) {
 	var outputs map[string]string
 	if err := json.Unmarshal(text, &outputs); err != nil {
 		return Stack{}, fmt.Errorf("read the outputs of stack %s: %w", name, err)
@@ -104,7 +109,7 @@ func ReadStack(ctx context.Context, dir, name string) (Stack, error) {
 		"targetRoleName": &s.TargetRole,
 	} {
 		if *field = outputs[output]; *field == "" {
-			faults = append(faults, fmt.Errorf("read the outputs of stack %s: %s is missing", name, output))
+			faults = append(faults, fmt.Errorf("read the outputs of stack %s: output %s: is missing", name, output))
 		}
 	}
 	return s, errors.Join(faults...)

@@ -37,6 +37,10 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	binaries = dir
 	if live != "" {
+		if _, err := deployed(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return m.Run()
 	}
 	if err := product.Build("..", dir); err != nil {

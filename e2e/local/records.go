@@ -77,7 +77,7 @@ func (d *Deployment) records(ctx context.Context) (Records, error) {
 	if len(there.Gateways) != 1 || len(there.Runtimes) != 1 {
 		return Records{}, fmt.Errorf("read the deployment: want one gateway and one runtime, got %d and %d", len(there.Gateways), len(there.Runtimes))
 	}
-	r := Records{Providers: there.Clients}
+	r := Records{Providers: there.Providers}
 	faults := []error{json.Unmarshal(there.Gateways[0].Resource, &r.Gateway), json.Unmarshal(there.Runtimes[0].Resource, &r.Runtime)}
 	for _, child := range there.Gateways[0].Children {
 		var target gateway.Target

@@ -31,6 +31,7 @@ const central = "111111111111"
 type box struct {
 	root, project string // project is the folder that pulumi runs in
 	env           []string
+	emulator      *moto.Server
 	front         *controlplane.Server
 }
 
@@ -64,7 +65,7 @@ func open(t *testing.T) *box {
 	if err := os.Mkdir(state, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b := &box{root: root, project: root, front: front}
+	b := &box{root: root, project: root, emulator: emulator, front: front}
 	for _, entry := range os.Environ() {
 		if key, _, _ := strings.Cut(entry, "="); !strings.HasPrefix(key, "AWS_") && key != "GOFLAGS" {
 			b.env = append(b.env, entry)

@@ -163,9 +163,9 @@ func (s *Server) Left() int {
 
 // Records is what is there, each resource as the service's Get operation answers it.
 type Records struct {
-	Gateways []Parent            // with their targets
-	Runtimes []Parent            // with their endpoints
-	Clients  map[string]Provider // by the name of the credential provider
+	Gateways  []Parent            // with their targets
+	Runtimes  []Parent            // with their endpoints
+	Providers map[string]Provider // by name
 }
 
 // Parent is a resource with those under it.
@@ -187,7 +187,7 @@ type Provider struct {
 func (s *Server) Records() (Records, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := Records{Clients: map[string]Provider{}}
+	all := Records{Providers: map[string]Provider{}}
 	var err error
 	if all.Gateways, err = parents(s.gateways); err != nil {
 		return Records{}, err
@@ -206,7 +206,7 @@ func (s *Server) Records() (Records, error) {
 		if err := json.Unmarshal(encoded, &configuration); err != nil {
 			return Records{}, err
 		}
-		all.Clients[name] = configuration.Custom
+		all.Providers[name] = configuration.Custom
 	}
 	return all, nil
 }

@@ -146,6 +146,17 @@ func TestGatewayAndTarget(t *testing.T) {
 
 	target := `{"gatewayId":"` + id + `","name":"bridge","lambdaArn":"arn:f","tools":[{"name":"query","description":"q","inputSchema":{"type":"object"}}],"allowedRequestHeaders":["X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token"]}`
 	p.must(t, "target apply", target)
+	records, err := p.Records()
+	if err != nil || len(records.Gateways) != 1 || len(records.Gateways[0].Children) != 1 {
+		t.Fatalf("Records = %+v, %v; want one gateway with one target", records, err)
+	}
+	var recorded map[string]any
+	if err := json.Unmarshal(records.Gateways[0].Resource, &recorded); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(p.get(t, http.MethodGet, "/gateways/"+id+"/", ""), recorded); diff != "" {
+		t.Errorf("the record is not what Get answers (-get +record):\n%s", diff)
+	}
 	if _, stderr, status := p.run(t, "gateway delete -wait 300ms", gatewaySpec); status == 0 || !strings.Contains(stderr, "it still has targets: bridge") {
 		t.Errorf("deleting a gateway with a target: status %d: %s", status, stderr)
 	}
@@ -489,6 +500,18 @@ func TestProvider(t *testing.T) {
 		if strings.Contains(stderr, secret) {
 			t.Errorf("the secret is printed: %s", stderr)
 		}
+	}
+	records, err := p.Records()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := controlplane.Provider{ClientID: "machine", ClientSecret: secret}
+	kept.Discovery.URL = "https://issuer.example/.well-known/openid-configuration"
+	if diff := cmp.Diff(map[string]controlplane.Provider{"central-ops-dev": kept}, records.Providers); diff != "" {
+		t.Errorf("Records mismatch (-want +got):\n%s", diff)
+	}
+	if got := p.get(t, http.MethodPost, "/identities/GetOauth2CredentialProvider", `{"name":"central-ops-dev"}`); strings.Contains(fmt.Sprint(got), secret) {
+		t.Errorf("the secret is answered: %v", got)
 	}
 	if n := carried.Load(); n != 2 {
 		t.Errorf("the secret reached AgentCore %d times, want 2", n)

@@ -58,6 +58,18 @@ func TestRun(t *testing.T) {
 		}
 	}
 
+	// An environment that is there: a person more, in its pool.
+	more, err := seed.Run(t.Context(), seed.Config{
+		Python: python, Endpoint: server.URL, Accounts: config.Accounts, UserPoolID: got.UserPoolID,
+		Users: []seed.User{{Username: "peter", Password: password, Groups: []string{"ops"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(seed.Result{UserPoolID: got.UserPoolID, Subjects: map[string]string{"peter": more.Subjects["peter"]}}, more); diff != "" || more.Subjects["peter"] == "" {
+		t.Errorf("Run mismatch (-want +got):\n%s", diff)
+	}
+
 	_, err = seed.Run(t.Context(), config)
 	if err == nil {
 		t.Fatal("a second Run on the same server succeeded")

@@ -345,3 +345,31 @@ func TestIssueRefusesUnknownRole(t *testing.T) {
 		t.Errorf("Issue = %v, want ErrNoRole", err)
 	}
 }
+
+// A service gets a session of a role whose trust policy lets it have one for that resource.
+func TestIssueToService(t *testing.T) {
+	t.Parallel()
+	const (
+		role   = "arn:aws:iam::111111111111:role/gateway"
+		source = "arn:aws:bedrock-agentcore:us-east-1:111111111111:gateway/tools-1"
+	)
+	w := build(t, func(w *world) {
+		w.roles[role] = iampolicy.Role{ARN: role, ID: "AROAGATEWAY", Trust: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",
+			"Principal":{"Service":"bedrock-agentcore.amazonaws.com"},"Action":"sts:AssumeRole","Condition":{
+			"StringEquals":{"aws:SourceAccount":"111111111111"},"ArnLike":{"aws:SourceArn":"arn:aws:bedrock-agentcore:us-east-1:111111111111:gateway/tools-*"}}}]}`}
+	})
+	cred, err := w.server.IssueToService(t.Context(), "bedrock-agentcore.amazonaws.com", source, role, "gateway", time.Hour)
+	if err != nil || cred.RoleARN != role {
+		t.Fatalf("IssueToService = %v, %v", cred.RoleARN, err)
+	}
+	for name, row := range map[string]struct{ service, source string }{
+		"another service":  {"lambda.amazonaws.com", source},
+		"another resource": {"bedrock-agentcore.amazonaws.com", "arn:aws:bedrock-agentcore:us-east-1:111111111111:gateway/other-1"},
+		"another account":  {"bedrock-agentcore.amazonaws.com", "arn:aws:bedrock-agentcore:us-east-1:222222222222:gateway/tools-1"},
+	} {
+		var refused *stsfront.Error
+		if _, err := w.server.IssueToService(t.Context(), row.service, row.source, role, "gateway", time.Hour); !errors.As(err, &refused) || refused.Code != "AccessDenied" {
+			t.Errorf("%s: %v, want AccessDenied", name, err)
+		}
+	}
+}
