@@ -32,6 +32,7 @@ import (
 	"github.com/central-ops/central-ops/e2e/local/awsmcp"
 	"github.com/central-ops/central-ops/e2e/local/bedrock"
 	"github.com/central-ops/central-ops/e2e/local/cognito"
+	"github.com/central-ops/central-ops/e2e/local/controlplane"
 	"github.com/central-ops/central-ops/e2e/local/gateway"
 	"github.com/central-ops/central-ops/e2e/local/internal/loopback"
 	"github.com/central-ops/central-ops/e2e/local/issued"
@@ -188,7 +189,7 @@ func (p *Platform) Strays() []string {
 // Assumptions is what all stand-ins take for granted about AWS.
 func Assumptions() []assumed.Row {
 	return slices.Concat(runtimefront.Assumptions, gateway.Assumptions, oidc.Assumptions, lambdafront.Assumptions,
-		agentcoredata.Assumptions, stsfront.Assumptions, awsmcp.Assumptions, bedrock.Assumptions, deploymentAssumptions)
+		agentcoredata.Assumptions, stsfront.Assumptions, awsmcp.Assumptions, bedrock.Assumptions, controlplane.Assumptions, deploymentAssumptions)
 }
 
 func (p *Platform) start(ctx context.Context, o Options) error {
