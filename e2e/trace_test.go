@@ -7,10 +7,16 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/central-ops/central-ops/e2e/local"
 )
 
 // collector keeps the bodies of OTLP/HTTP exports, decompressed.
@@ -53,16 +59,35 @@ func (c *collector) joined(service string, trace []byte) bool {
 	})
 }
 
-// One question is one trace: the agent's spans and the bridge's carry the trace id that the caller sent.
-func TestOneTraceFromCallerToBridge(t *testing.T) {
+// One question is one trace: the agent's spans, the bridge's, and what the bridge sends to the AWS MCP Server carry the trace id
+// that the caller sent.
+func TestOneTraceFromCallerToUpstream(t *testing.T) {
 	t.Parallel()
 	spans := &collector{added: make(chan struct{}, 1)}
 	server := httptest.NewServer(spans)
 	t.Cleanup(server.Close)
+	var platform atomic.Pointer[local.Platform]
+	traces := make(chan string, 64) // of the requests that reach the AWS MCP Server
+	upstream := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		select {
+		case traces <- r.In.Header.Get("traceparent"):
+		default:
+		}
+		target, err := url.Parse(platform.Load().MCPURL)
+		if err != nil {
+			panic(err) // the platform's own URL
+		}
+		r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host // and the Host header as it was signed
+		r.Out.Host = r.In.Host
+	}})
+	t.Cleanup(upstream.Close)
 	o := options()
-	o.BridgeEnv = map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL}
+	o.BridgeEnv = map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL, "AWS_MCP_ENDPOINT": upstream.URL + "/mcp", "AWS_MCP_REGION": local.Region,
+	}
 	o.AgentEnv = map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": server.URL}
 	p := startOwn(t, o)
+	platform.Store(p)
 
 	const id = "4bf92f3577b34da6a3ce929d0e0e4736"
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.Stack.InvocationsURL(),
@@ -80,6 +105,19 @@ func TestOneTraceFromCallerToBridge(t *testing.T) {
 	defer response.Body.Close()
 	if answer, err := io.ReadAll(response.Body); err != nil || !bytes.Contains(answer, []byte("orders")) {
 		t.Fatalf("%s (%v)", answer, err)
+	}
+
+	joined := 0
+	for len(traces) > 0 {
+		switch got := <-traces; {
+		case strings.HasPrefix(got, "00-"+id+"-"):
+			joined++
+		case got != "": // what the bridge does at its start belongs to no question
+			t.Errorf("the AWS MCP Server got traceparent %q, want the caller's trace", got)
+		}
+	}
+	if joined == 0 {
+		t.Error("no request in the caller's trace reached the AWS MCP Server")
 	}
 
 	raw, err := hex.DecodeString(id)
