@@ -266,7 +266,11 @@ func TestStreamThatBreaks(t *testing.T) {
 		want   []string
 		code   string
 	}{
-		"before any text: asked again":     {script: []standin.Turn{{StreamError: "throttlingException"}, say("fine")}, want: []string{"text", "done"}},
+		"before any text: asked again": {script: []standin.Turn{{StreamError: "throttlingException"}, say("fine")}, want: []string{"text", "done"}},
+		"inside a tool call: asked again": {
+			script: []standin.Turn{{Blocks: append([]standin.Block{standin.Reason("hm", "sig")}, query("a").Blocks...), StreamError: "modelStreamErrorException"}, query("b"), say("fine")},
+			want:   []string{"tool_call", "tool_result", "text", "done"},
+		},
 		"breaks off before any text":       {script: []standin.Turn{{BreakOff: true}, say("fine")}, want: []string{"text", "done"}},
 		"after text: the client is told":   {script: []standin.Turn{{Blocks: []standin.Block{standin.Text("The ")}, StreamError: "throttlingException"}}, want: []string{"text", "error"}, code: "throttled"},
 		"internal error after text":        {script: []standin.Turn{{Blocks: []standin.Block{standin.Text("The ")}, StreamError: "internalServerException"}}, want: []string{"text", "error"}, code: "unavailable"},
@@ -520,6 +524,10 @@ func TestLogHoldsNothingSecret(t *testing.T) {
 		if strings.Contains(log, secret) {
 			t.Errorf("the log holds %s", secret)
 		}
+	}
+	// 200 tokens in, 40 out, 2,000 from the cache, at the prices of price.go.
+	if !strings.Contains(log, `"input_tokens":200,"output_tokens":40,"cache_read_tokens":2000`) || !strings.Contains(log, `"cost_usd":0.0012,`) {
+		t.Error("the log does not hold the tokens and what they cost")
 	}
 	if strings.Count(log, "invocation finished") != 3 || strings.Count(log, "tool call finished") != 2 {
 		t.Errorf("want a line for each of 3 invocations and 2 tool calls")
