@@ -162,21 +162,6 @@ func TestModelAnswersGarbage(t *testing.T) {
 	}
 }
 
-// After a bound the conversation is still one that Bedrock accepts.
-func TestConversationGoesOnAfterABound(t *testing.T) {
-	t.Parallel()
-	b := start(t, &box{bedrock: &standin.Bedrock{Script: func(n int, _ standin.ConverseRequest) standin.Turn {
-		if n < 2 {
-			return query("a", "b")
-		}
-		return say("here I am")
-	}}}, "MAX_TURNS=2")
-	b.ask("first")
-	if got := b.ask("second"); got.Response != "here I am" {
-		t.Errorf("answer %+v", got)
-	}
-}
-
 func TestStopReasons(t *testing.T) {
 	t.Parallel()
 	stopped := func(stop string, pieces ...string) standin.Turn {
