@@ -198,8 +198,11 @@ func (p *person) Code(from string) (string, error) {
 }
 
 func (p *person) ask(prompt string) (string, error) {
-	io.WriteString(p.out, prompt)
-	return p.line()
+	line, err := terminal.ReadLine(p.in, p.out, prompt)
+	if line = strings.TrimSpace(line); err == nil && line == "" {
+		err = io.EOF
+	}
+	return line, nothing(err)
 }
 
 func (p *person) secret(prompt string) (string, error) {
@@ -225,10 +228,10 @@ func (p *person) line() (string, error) {
 	return "", nothing(err)
 }
 
-// nothing returns err, or a usage error if err says that nothing was typed.
+// nothing returns err, or what it means at a prompt: that nothing was typed, or Ctrl-C.
 func nothing(err error) error {
 	if errors.Is(err, terminal.ErrInterrupted) {
-		return usage("centralops login", "cancelled")
+		return &centralops.Error{Op: "sign in", Message: "cancelled", Err: err}
 	}
 	if errors.Is(err, io.EOF) {
 		return usage("centralops login", "nothing was entered")

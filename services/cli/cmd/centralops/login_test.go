@@ -51,6 +51,35 @@ func TestLoginInTerminal(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends the program at every prompt, and leaves the terminal as it was.
+func TestLoginInterrupt(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.temporary, d.mfa = true, "123456"
+	c := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile())
+	prompts := []struct{ prompt, answer string }{
+		{"User name: ", "alice"}, {"Password: ", "correct horse"}, {"New password: ", "battery staple"}, {"The same again: ", "battery staple"},
+		{"Code from your authenticator app: ", "123456"},
+	}
+	for i, last := range prompts {
+		d.password = "correct horse"
+		d.temporary = true
+		s := c.start(80, "login")
+		for _, earlier := range prompts[:i] {
+			s.wait(earlier.prompt)
+			s.send(earlier.answer + "\r")
+		}
+		s.wait(last.prompt)
+		s.send("\x03")
+		if status, text := s.end(); status != 1 || !strings.Contains(text, "centralops: sign in: cancelled\r\n") {
+			t.Errorf("Ctrl-C at %q: status %d:\n%s", last.prompt, status, text)
+		}
+	}
+	if _, err := os.Stat(c.tokensFile()); !os.IsNotExist(err) {
+		t.Errorf("tokens were kept: %v", err)
+	}
+}
+
 func TestLogout(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)

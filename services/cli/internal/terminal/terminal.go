@@ -166,17 +166,31 @@ var ErrInterrupted = errors.New("interrupted")
 // ReadSecret prompts on out and reads a line from the terminal in without showing it. The echo is
 // off before the prompt is shown, so that nothing that is pasted early shows up either.
 func ReadSecret(in, out *os.File, prompt string) (string, error) {
+	return ask(in, out, func(t *term.Terminal) (string, error) { return t.ReadPassword(prompt) })
+}
+
+// ReadLine prompts on out and reads a line from the terminal in.
+func ReadLine(in, out *os.File, prompt string) (string, error) {
+	return ask(in, out, func(t *term.Terminal) (string, error) {
+		t.SetPrompt(prompt)
+		return t.ReadLine()
+	})
+}
+
+// ask reads from a terminal in raw mode, in which Ctrl-C is a key like others. The signal that it would otherwise
+// send does not end a read.
+func ask(in, out *os.File, read func(*term.Terminal) (string, error)) (string, error) {
 	before, err := term.MakeRaw(int(in.Fd()))
 	if err != nil {
 		return "", err
 	}
 	defer term.Restore(int(in.Fd()), before)
-	secret, err := term.NewTerminal(stream{in, out}, "").ReadPassword(prompt)
+	line, err := read(term.NewTerminal(stream{in, out}, ""))
 	if errors.Is(err, io.EOF) {
 		io.WriteString(out, "\r\n")
 		return "", ErrInterrupted
 	}
-	return secret, err
+	return line, err
 }
 
 // stream reads from one file and writes to another.
