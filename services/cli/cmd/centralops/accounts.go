@@ -63,7 +63,7 @@ whether its target role can be used, and if not, why.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&listOnly, "list-only", false, "do not ask the accounts")
-	cmd.Flags().DurationVar(&timeout, "timeout", time.Minute, "give up after this `time`")
+	timeoutFlag(cmd, &timeout, time.Minute, "give up after this `time`")
 	return cmd
 }
 

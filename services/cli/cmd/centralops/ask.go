@@ -58,9 +58,6 @@ A session is a conversation: a question with the session of an earlier answer ma
 			if chosen > 1 {
 				return usage("centralops ask --help", "--json, --markdown and --csv exclude each other")
 			}
-			if timeout <= 0 {
-				return usage("--timeout 5m", "--timeout must be more than 0, got %v", timeout)
-			}
 			if session == "" {
 				session = centralops.NewSessionID()
 			} else if err := centralops.CheckSessionID(session); err != nil {
@@ -88,18 +85,21 @@ A session is a conversation: a question with the session of an earlier answer ma
 	flags.BoolVar(&asCSV, "csv", false, "print the rows of the answer's last table as CSV")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "show no progress")
 	flags.StringVar(&session, "session", "", "continue the session with this `id`")
-	flags.DurationVar(&timeout, "timeout", 5*time.Minute, "give up after this `time`")
+	timeoutFlag(cmd, &timeout, 5*time.Minute, "give up after this `time`")
 	return cmd
 }
 
-// maxQuestion is the most bytes of a question that are read from standard input.
-const maxQuestion = 1 << 20
+// maxQuestion is the most bytes of a question; the agent takes a body of 1 MiB.
+const maxQuestion = 1<<20 - 1<<10
 
 func (a *app) question(arg string) (string, error) {
 	if arg == "-" {
-		raw, err := io.ReadAll(io.LimitReader(a.stdin, maxQuestion))
+		raw, err := io.ReadAll(io.LimitReader(a.stdin, maxQuestion+1))
 		if err != nil {
 			return "", fmt.Errorf("read the question: %w", err)
+		}
+		if len(raw) > maxQuestion {
+			return "", usage("a shorter question", "the question has more than %d bytes", maxQuestion)
 		}
 		arg = string(raw)
 	}

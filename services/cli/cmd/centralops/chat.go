@@ -57,7 +57,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 		},
 	}
 	cmd.Flags().StringVar(&session, "session", "", "continue the session with this `id`")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "give up on a question after this `time`")
+	timeoutFlag(cmd, &timeout, 5*time.Minute, "give up on a question after this `time`")
 	return cmd
 }
 

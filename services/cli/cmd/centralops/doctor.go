@@ -97,7 +97,7 @@ At the end it reports what AWS's documents leave open and a read can settle: con
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&noModel, "no-model", false, "do not ask the model")
-	cmd.Flags().DurationVar(&timeout, "timeout", 3*time.Minute, "give up after this `time`")
+	timeoutFlag(cmd, &timeout, 3*time.Minute, "give up after this `time`")
 	return cmd
 }
 

@@ -26,8 +26,8 @@ func TestErrors(t *testing.T) {
 			}
 		}
 		fmt.Fprintf(&transcript, "# %s\n$ centralops %s\n%s%s--> %d\n\n", title, strings.Join(args, " "), got.stdout, got.stderr, got.status)
-		if got.status == 0 || strings.Count(got.stderr, "\n") != 1 {
-			t.Errorf("%s: want one line on standard error and a status that is not 0: %+v", title, got)
+		if got.status == 0 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, "; try: ") {
+			t.Errorf("%s: want one line with the next step on standard error and a status that is not 0: %+v", title, got)
 		}
 	}
 	refuse := func(status int, kind, message string) http.HandlerFunc {
@@ -48,6 +48,10 @@ func TestErrors(t *testing.T) {
 	show("an empty question", outside, "ask", "")
 	show("two formats", outside, "ask", "--json", "--csv", "x")
 	show("a bad timeout", outside, "ask", "--timeout", "soon", "x")
+	show("no time at all", outside, "chat", "--timeout", "0")
+	outside.stdin = strings.Repeat("x", 1<<20)
+	show("a question that no agent takes", outside, "ask", "-")
+	outside.stdin = ""
 	show("a session id that is too short", outside, "ask", "--session", "abc", "x")
 	show("nothing is configured", outside, "ask", "x")
 	show("a profile that does not exist", outside, "ask", "--profile", "prod", "x")

@@ -67,7 +67,7 @@ The app client must allow the address http://localhost:<port>/callback.`,
 	cmd.Flags().BoolVar(&browser, "browser", false, "sign in with a browser")
 	cmd.Flags().BoolVar(&noOpen, "no-open", false, "with --browser: only print the address, do not open it")
 	cmd.Flags().IntVar(&port, "callback-port", 8976, "with --browser: `port` that the browser comes back to")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "with --browser: give up after this `time`")
+	timeoutFlag(cmd, &timeout, 5*time.Minute, "with --browser: give up after this `time`")
 	cmd.Flags().StringVarP(&username, "username", "u", "", "sign in as this `user`")
 	cmd.Flags().BoolVar(&passwordStdin, "password-stdin", false, "read the password from standard input")
 	return cmd

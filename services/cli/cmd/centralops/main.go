@@ -41,8 +41,19 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin, 
 	case errors.As(err, &status):
 		return int(status)
 	}
-	fmt.Fprintln(stderr, "centralops: "+markdown.CleanLine(centralops.Line(err)))
+	fmt.Fprintln(stderr, "centralops: "+markdown.CleanLine(centralops.Line(a.explained(err))))
 	return statusOf(err)
+}
+
+// explained returns err with the next step that leads somewhere: with a token in the environment, signing in changes nothing.
+func (a *app) explained(err error) error {
+	var known *centralops.Error
+	if a.getenv(accessToken) == "" || !errors.As(err, &known) || known.Code != centralops.Unauthenticated {
+		return err
+	}
+	other := *known
+	other.Hint = "another token in " + accessToken + ", or unset it and centralops login"
+	return &other
 }
 
 // exitStatus ends the program with a status and no message, because the command has said it all.

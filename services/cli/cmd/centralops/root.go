@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -152,6 +153,36 @@ Other environment variables:
 // usage returns an error of wrong usage.
 func usage(hint, format string, args ...any) error {
 	return &centralops.Error{Code: centralops.Invalid, Usage: true, Message: fmt.Sprintf(format, args...), Hint: hint}
+}
+
+// limit is the value of a flag that bounds how long something may take. It implements pflag.Value.
+type limit struct{ *time.Duration }
+
+func (l limit) Type() string { return "time" }
+
+func (l limit) String() string {
+	if l.Duration == nil {
+		return ""
+	}
+	return l.Duration.String()
+}
+
+func (l limit) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err == nil && d <= 0 {
+		err = errors.New("must be more than 0")
+	}
+	if err != nil {
+		return fmt.Errorf("%w (such as 30s or 5m)", err)
+	}
+	*l.Duration = d
+	return nil
+}
+
+// timeoutFlag defines the flag --timeout of a command.
+func timeoutFlag(cmd *cobra.Command, into *time.Duration, value time.Duration, help string) {
+	*into = value
+	cmd.Flags().Var(limit{into}, "timeout", help)
 }
 
 // store returns the program's folder.

@@ -26,6 +26,9 @@ type stored struct {
 	tokens *centralops.Tokens // nil until first used
 }
 
+// accessToken is the environment variable of a token that is sent instead of a sign-in's.
+const accessToken = "CENTRALOPS_ACCESS_TOKEN"
+
 // given is one token from the environment. It implements bearer.Tokens.
 type given string
 
@@ -34,7 +37,7 @@ func (g given) Renew(context.Context, string) (string, error) { return string(g)
 
 // tokens returns the source of the person's access tokens.
 func (a *app) tokens(p profile.Profile, store profile.Store) bearer.Tokens {
-	if token := a.getenv("CENTRALOPS_ACCESS_TOKEN"); token != "" {
+	if token := a.getenv(accessToken); token != "" {
 		return given(token)
 	}
 	return &stored{store: store, profile: p, pool: pool(p)}

@@ -112,7 +112,8 @@ func CheckName(name string) error {
 	if names.MatchString(name) {
 		return nil
 	}
-	return invalid("profile name %q: only letters, digits, dot, _ and -, at most 64", name)
+	return &centralops.Error{Code: centralops.Invalid, Usage: true, Hint: "--profile dev",
+		Message: fmt.Sprintf("profile name %q: only letters, digits, dot, _ and -, at most 64", name)}
 }
 
 // Current returns the name of the profile to use when none is named, or "" if there is none.
@@ -360,8 +361,4 @@ func writeFile(file string, content []byte) error {
 		return fmt.Errorf("write %s: %w", file, err)
 	}
 	return nil
-}
-
-func invalid(format string, args ...any) error {
-	return &centralops.Error{Code: centralops.Invalid, Usage: true, Message: fmt.Sprintf(format, args...)}
 }

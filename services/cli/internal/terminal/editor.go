@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -129,8 +130,21 @@ func openHistory(file string) (*history, error) {
 	}
 	if len(h.lines) > maxHistory {
 		h.lines = h.lines[:maxHistory]
+		h.rewrite()
 	}
 	return h, nil
+}
+
+// rewrite puts the lines that are kept in the place of all that were ever typed. Like Add it does what it can.
+func (h *history) rewrite() {
+	var text strings.Builder
+	for _, line := range slices.Backward(h.lines) {
+		text.WriteString(line + "\n")
+	}
+	fresh := h.file + ".new"
+	if os.WriteFile(fresh, []byte(text.String()), 0o600) == nil {
+		_ = os.Rename(fresh, h.file)
+	}
 }
 
 func (h *history) Len() int { return len(h.lines) }
