@@ -407,10 +407,15 @@ type keys struct{ wait, send string }
 // types runs a command in a terminal and returns what the terminal showed.
 func (r *reader) types(command string, script ...keys) (string, error) {
 	r.t.Helper()
-	cmd := r.command(command)
+	return typed(r.t, r.command(command), script...)
+}
+
+// typed runs a command in a terminal and returns what the terminal showed.
+func typed(t *testing.T, cmd *exec.Cmd, script ...keys) (string, error) {
+	t.Helper()
 	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 110})
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer terminal.Close()
 	shown := &output{added: make(chan struct{}, 1)}
@@ -421,9 +426,9 @@ func (r *reader) types(command string, script ...keys) (string, error) {
 	}()
 	seen := 0
 	for _, step := range script {
-		seen = r.awaitAfter(shown, seen, step.wait)
+		seen = awaitAfter(t, shown, copied, seen, step.wait)
 		if _, err := io.WriteString(terminal, step.send); err != nil {
-			r.t.Fatalf("type %q: %v", step.send, err)
+			t.Fatalf("type %q: %v", step.send, err)
 		}
 	}
 	<-copied
@@ -431,8 +436,8 @@ func (r *reader) types(command string, script ...keys) (string, error) {
 }
 
 // awaitAfter returns where text ends in what is shown behind the offset seen.
-func (r *reader) awaitAfter(shown *output, seen int, text string) int {
-	r.t.Helper()
+func awaitAfter(t *testing.T, shown *output, ended <-chan struct{}, seen int, text string) int {
+	t.Helper()
 	deadline := time.After(time.Minute)
 	for {
 		if i := strings.Index(shown.String()[seen:], text); i >= 0 {
@@ -440,8 +445,12 @@ func (r *reader) awaitAfter(shown *output, seen int, text string) int {
 		}
 		select {
 		case <-shown.added:
+		case <-ended:
+			if !strings.Contains(shown.String()[seen:], text) {
+				t.Fatalf("the program ended without showing %q:\n%q", text, shown.String())
+			}
 		case <-deadline:
-			r.t.Fatalf("the terminal does not show %q:\n%q", text, shown.String())
+			t.Fatalf("the terminal does not show %q:\n%q", text, shown.String())
 		}
 	}
 }
