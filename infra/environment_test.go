@@ -223,6 +223,21 @@ func TestDeniedShare(t *testing.T) {
 	if diff := cmp.Diff(want, filters); diff != "" {
 		t.Errorf("metrics of the log mismatch (-want +got):\n%s", diff)
 	}
+	// The bridge has to write what the filters look for.
+	for file, words := range map[string][]string{
+		"../services/bridge/internal/audit/audit.go": {`"target finished"`, `slog.String("status", string(result.Status))`},
+		"../services/bridge/bridge.go":               {`= "denied"`},
+	} {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range words {
+			if !strings.Contains(string(source), word) {
+				t.Errorf("%s has no %s: do its lines still match the filters?", file, word)
+			}
+		}
+	}
 	if want := "IF(targets >= 20, 100 * denied / targets, 0)"; expression != want {
 		t.Errorf("expression = %q, want %q", expression, want)
 	}
