@@ -60,7 +60,6 @@ type Config struct {
 var (
 	units        = regexp.MustCompile(`^(ou-[0-9a-z]{4,32}-[0-9a-z]{8,32}|r-[0-9a-z]{4,32})$`)
 	environments = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`) // of accounts
-	policyARNs   = settings.Pattern{Regexp: regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$`), Rule: "must be the ARN of a managed policy"}
 	guardrails   = settings.Pattern{Regexp: regexp.MustCompile(`^[a-z0-9]+:([0-9]+|DRAFT)$`), Rule: "must be <guardrail id>:<version>"}
 	tagKeys      = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{1,128}$`)
 	tagValues    = regexp.MustCompile(`^[\p{L}\p{N}_.:/=+@ -]{0,256}$`)
@@ -184,7 +183,7 @@ func ParseConfig(get func(key string) string, keys []string, region string, read
 		GatewayLogs:            r.flag("gatewayLogs", "true"),
 		Traces:                 r.flag("traces", "false"),
 		StackSetCaller:         r.oneOf("stackSetCallAs", "SELF", "SELF", "DELEGATED_ADMIN"),
-		PermissionsBoundary:    r.matching("permissionsBoundary", policyARNs),
+		PermissionsBoundary:    r.matching("permissionsBoundary", settings.Boundary),
 		AllowedAccount:         r.matching("allowedAccountId", settings.AccountID),
 		AccessPolicies:         r.get("accessPolicies"),
 		CallbackURLs:           []string{"http://localhost:8976/callback"},

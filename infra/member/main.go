@@ -1,7 +1,8 @@
 // The Pulumi program of a member account: each stack gives one environment its target role in one account.
 //
 // Configuration, all under central-ops-member: bridgeRoleArn, or environmentStack (organization/project/stack) whose
-// exports hold it; targetRole, organizationId and externalId as in the environment's configuration; allowedAccountId.
+// exports hold it; targetRole, organizationId and externalId as in the environment's configuration; allowedAccountId;
+// permissionsBoundary of the role.
 package main
 
 import (
@@ -30,6 +31,7 @@ type config struct {
 	bridgeRoleARN, environmentStack            string // exactly one is set
 	targetRole                                 string
 	organizationID, externalID, allowedAccount string // "" means none
+	permissionsBoundary                        string // of the target role; "" for none
 }
 
 func main() { pulumi.Run(program) }
@@ -51,12 +53,13 @@ func parse(get func(key string) string, keys []string) (config, error) {
 		return v
 	}
 	c := config{
-		bridgeRoleARN:    read("bridgeRoleArn", roleARNs),
-		environmentStack: read("environmentStack", stacks),
-		targetRole:       cmp.Or(read("targetRole", settings.RoleName), "CentralOpsTargetRole"),
-		organizationID:   read("organizationId", settings.OrganizationID),
-		externalID:       read("externalId", settings.ExternalID),
-		allowedAccount:   read("allowedAccountId", settings.AccountID),
+		bridgeRoleARN:       read("bridgeRoleArn", roleARNs),
+		environmentStack:    read("environmentStack", stacks),
+		targetRole:          cmp.Or(read("targetRole", settings.RoleName), "CentralOpsTargetRole"),
+		organizationID:      read("organizationId", settings.OrganizationID),
+		externalID:          read("externalId", settings.ExternalID),
+		allowedAccount:      read("allowedAccountId", settings.AccountID),
+		permissionsBoundary: read("permissionsBoundary", settings.Boundary),
 	}
 	switch {
 	case c.bridgeRoleARN == "" && c.environmentStack == "":
@@ -105,7 +108,7 @@ func program(ctx *pulumi.Context) error {
 	}
 	role, err := targetrole.New(ctx, "target-role", &targetrole.Args{
 		Name: c.targetRole, Partition: partition.Partition, OrganizationID: c.organizationID, ExternalID: c.externalID,
-		BridgeRoleARN: bridge, Denies: denies,
+		BridgeRoleARN: bridge, Denies: denies, PermissionsBoundary: c.permissionsBoundary,
 	})
 	if err != nil {
 		return err

@@ -24,18 +24,19 @@ func TestParse(t *testing.T) {
 		"role":  {map[string]string{"bridgeRoleArn": bridge, "targetRole": "Reader", "organizationId": "o-a1b2c3d4e5", "externalId": "x1", "allowedAccountId": "222222222222"}, nil},
 		"stack": {map[string]string{"environmentStack": "acme/central-ops/dev"}, nil},
 		"unknown key": {map[string]string{"bridgeRoleArn": bridge, "externalID": "x1"}, []string{
-			`central-ops-member:externalID: is no key; known: allowedAccountId, bridgeRoleArn, environmentStack, externalId, organizationId, targetRole`}},
+			`central-ops-member:externalID: is no key; known: allowedAccountId, bridgeRoleArn, environmentStack, externalId, organizationId, permissionsBoundary, targetRole`}},
 		"nothing": {nil, []string{
 			`central-ops-member:bridgeRoleArn: is required, or central-ops-member:environmentStack; try: pulumi -C ../.. stack output bridgeRoleArn: got ""`}},
 		"both": {map[string]string{"bridgeRoleArn": bridge, "environmentStack": "acme/central-ops/dev"}, []string{
 			`central-ops-member:environmentStack: cannot be set together with central-ops-member:bridgeRoleArn: got "acme/central-ops/dev"`}},
-		"every fault": {map[string]string{"bridgeRoleArn": "arn:aws:iam::1:role/x", "environmentStack": "dev", "targetRole": "a b", "organizationId": "acme", "externalId": "x", "allowedAccountId": "1"}, []string{
+		"every fault": {map[string]string{"bridgeRoleArn": "arn:aws:iam::1:role/x", "environmentStack": "dev", "targetRole": "a b", "organizationId": "acme", "externalId": "x", "allowedAccountId": "1", "permissionsBoundary": "members"}, []string{
 			`central-ops-member:bridgeRoleArn: must be the ARN of a role: got "arn:aws:iam::1:role/x"`,
 			`central-ops-member:environmentStack: must be <organization>/<project>/<stack>: got "dev"`,
 			`central-ops-member:targetRole: must have 1 to 57 letters, digits or any of _+=,.@-: got "a b"`,
 			`central-ops-member:organizationId: must look like o-a1b2c3d4e5: got "acme"`,
 			`central-ops-member:externalId: must have 2 to 1000 letters, digits or any of _+=,.@:/-: got "x"`,
 			`central-ops-member:allowedAccountId: must have 12 digits: got "1"`,
+			`central-ops-member:permissionsBoundary: must be the ARN of a managed policy: got "members"`,
 			`central-ops-member:environmentStack: cannot be set together with central-ops-member:bridgeRoleArn: got "dev"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -88,7 +89,7 @@ func run(values map[string]string) ([]pulumi.MockResourceArgs, error) {
 func TestInventory(t *testing.T) {
 	t.Parallel()
 	for name, values := range map[string]map[string]string{
-		"role":  {"bridgeRoleArn": bridge, "targetRole": "Reader"},
+		"role":  {"bridgeRoleArn": bridge, "targetRole": "Reader", "permissionsBoundary": "arn:aws:iam::222222222222:policy/members"},
 		"stack": {"environmentStack": "acme/central-ops/dev", "targetRole": "Reader"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,6 +116,13 @@ func TestInventory(t *testing.T) {
 						if diff := cmp.Diff(map[string][]string{"AWS": {bridge}}, s.Principal); diff != "" {
 							t.Errorf("trusted principals mismatch (-want +got):\n%s", diff)
 						}
+					}
+					boundary := ""
+					if v := r.Inputs["permissionsBoundary"]; v.IsString() {
+						boundary = v.StringValue()
+					}
+					if boundary != values["permissionsBoundary"] {
+						t.Errorf("permissions boundary = %q", boundary)
 					}
 					if got := r.Inputs["name"].StringValue(); got != "Reader" {
 						t.Errorf("role name = %s", got)

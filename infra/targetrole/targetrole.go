@@ -18,6 +18,7 @@ type Args struct {
 	Name, Partition, OrganizationID, ExternalID string
 	BridgeRoleARN                               pulumi.StringInput
 	Denies                                      policy.Denies
+	PermissionsBoundary                         string // ARN; "" for none. Of TargetRole: a StackSet's accounts have no policy in common
 }
 
 func (a *Args) target(bridge string) policy.Target {
@@ -41,8 +42,13 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	parent, fixed := pulumi.Parent(c), a.target("") // only the trust policy knows the bridge
 	// Whoever finds these in an account has to see whose they are.
 	tags := pulumi.StringMap{"central-ops:target-role": pulumi.String(a.Name)}
+	var boundary pulumi.StringPtrInput
+	if a.PermissionsBoundary != "" {
+		boundary = pulumi.String(a.PermissionsBoundary)
+	}
 	role, err := iam.NewRole(ctx, name, &iam.RoleArgs{
-		Name: pulumi.String(a.Name), MaxSessionDuration: pulumi.Int(3600), Description: pulumi.String("Central Ops reads this account with it"), Tags: tags,
+		PermissionsBoundary: boundary,
+		Name:                pulumi.String(a.Name), MaxSessionDuration: pulumi.Int(3600), Description: pulumi.String("Central Ops reads this account with it"), Tags: tags,
 		AssumeRolePolicy: a.BridgeRoleARN.ToStringOutput().ApplyT(func(bridge string) string { return a.target(bridge).Trust.JSON() }).(pulumi.StringOutput),
 	}, parent)
 	if err != nil {

@@ -25,6 +25,8 @@ var (
 	AccountID      = Pattern{regexp.MustCompile(`^[0-9]{12}$`), "must have 12 digits"}
 	OrganizationID = Pattern{regexp.MustCompile(`^o-[a-z0-9]{10,32}$`), "must look like o-a1b2c3d4e5"}
 	ExternalID     = Pattern{regexp.MustCompile(`^[\w+=,.@:/-]{2,1000}$`), "must have 2 to 1000 letters, digits or any of _+=,.@:/-"}
+	// Boundary is of roles: some organizations refuse those without one.
+	Boundary = Pattern{regexp.MustCompile(`^arn:[a-z-]+:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]+$`), "must be the ARN of a managed policy"}
 	// RoleName leaves room in IAM's 64 characters for "-deny-9" behind it.
 	RoleName = Pattern{regexp.MustCompile(`^[\w+=,.@-]{1,57}$`), "must have 1 to 57 letters, digits or any of _+=,.@-"}
 )
