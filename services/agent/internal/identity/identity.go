@@ -168,7 +168,7 @@ func (v *Verifier) keySet() (keyfunc.Keyfunc, error) {
 		Client:                    &http.Client{Timeout: keysTimeout},
 		HTTPTimeout:               keysTimeout,
 		NoErrorReturnFirstHTTPReq: &mustRead,
-		RateLimitWaitMax:          time.Millisecond, // refuse rather than wait
+		RateLimitWaitMax:          keysTimeout, // bounds the reading, too, and not only the wait for its turn
 		RefreshUnknownKID:         rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
 		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
 			return func(context.Context, error) {} // the old keys serve on; an unknown key is refused above

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -103,6 +104,37 @@ func TestSubject(t *testing.T) {
 	check("no token", reading, "", agent.CodeUnauthenticated)
 	check("no JWT", reading, "abc", agent.CodeUnauthenticated)
 	check("endless", reading, strings.Repeat("a.", 20_000), agent.CodeUnauthenticated)
+}
+
+// A key set that takes as long as one does over the internet: a token of a key that is new in it is taken at once.
+func TestRotatedKey(t *testing.T) {
+	t.Parallel()
+	keys := []*rsa.PrivateKey{newKey(t), newKey(t)}
+	var published atomic.Int64
+	published.Store(1)
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-time.After(50 * time.Millisecond)
+		var set []map[string]string
+		for i, key := range keys[:published.Load()] {
+			set = append(set, map[string]string{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": strconv.Itoa(i),
+				"n": base64.RawURLEncoding.EncodeToString(key.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes())})
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": set})
+	}))
+	defer issuer.Close()
+	verifier := New(Config{Issuer: issuer.URL, JWKSURL: issuer.URL})
+	for i, key := range keys {
+		published.Store(int64(i + 1))
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{"sub": "alice", "iss": issuer.URL, "token_use": "access", "exp": time.Now().Add(time.Hour).Unix()})
+		token.Header["kid"] = strconv.Itoa(i)
+		signed, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verifier.Subject(t.Context(), signed); err != nil {
+			t.Errorf("key %d: %v", i, err)
+		}
+	}
 }
 
 // FuzzDecode holds that no token breaks the reader and no error repeats it.
