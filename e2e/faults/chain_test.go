@@ -21,6 +21,7 @@ import (
 	"github.com/central-ops/central-ops/e2e/local/bedrock"
 	"github.com/central-ops/central-ops/e2e/local/gateway"
 	"github.com/central-ops/central-ops/e2e/local/lambdafront"
+	"github.com/central-ops/central-ops/e2e/local/oidc"
 	"github.com/central-ops/central-ops/e2e/local/stsfront"
 )
 
@@ -337,6 +338,24 @@ var chainRows = []chainRow{
 		fault: "down; each process has yet to read the keys", where: "the user pool's keys",
 		inject: func(c *chain) { c.OIDC.SetOutage(true) },
 		want:   "none", code: "unavailable",
+	},
+	{
+		fault: "rotated in the middle of a conversation, which goes on with a token of the new key", where: "the user pool's keys",
+		ask: func(c *chain, session string) reply {
+			c.check(c.ask(session)) // now every hop has the old keys
+			if err := c.OIDC.Rotate(); err != nil {
+				c.t.Fatal(err)
+			}
+			token, err := c.OIDC.Sign(map[string]any{
+				"iss": oidc.Issuer(c.Seeded.UserPoolID), "sub": c.Seeded.Subjects["alice"], "username": "alice", "client_id": c.Seeded.ClientID,
+				"token_use": "access", "cognito:groups": []string{"ops"}, "iat": time.Now().Add(-time.Minute).Unix(), "exp": time.Now().Add(time.Hour).Unix(),
+			})
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			return c.askAs(token, session, question)
+		},
+		want: covered(whole),
 	},
 	{
 		fault: "session stopped by the Runtime (SIGTERM) in mid-stream", where: "agent",
