@@ -65,10 +65,10 @@ func newChain(t *testing.T, change func(*local.Options)) *chain {
 
 // impatient gives up on what hangs after a few seconds.
 func impatient(o *local.Options) {
-	o.AgentEnv = map[string]string{"TOOL_TIMEOUT": "5s"}
+	o.AgentEnv = map[string]string{"TOOL_TIMEOUT": "9s"}
 	o.Lambda = func(l *lambdafront.Config) {
 		for i := range l.Functions {
-			l.Functions[i].Timeout = 4 * time.Second
+			l.Functions[i].Timeout = short
 		}
 	}
 }

@@ -55,10 +55,14 @@ const (
 	script = "aws___run_script"
 )
 
-// rows are the faults around the bridge. Where nothing else is said, three accounts are asked and the bridge has 3 s.
+// short is the timeout of a function whose deadline a row waits for: the bridge answers 2 s before it. It is long enough for
+// three accounts on a busy machine.
+const short = 8 * time.Second
+
+// rows are the faults around the bridge. Where nothing else is said, three accounts are asked and the bridge has 28 s.
 var rows = []row{
 	{
-		fault: "429 three times in each account, then no more", where: atMCP, settings: settings{timeout: 30 * time.Second},
+		fault: "429 three times in each account, then no more", where: atMCP,
 		inject: func(w *world) {
 			for _, account := range w.accounts {
 				f := awsmcp.Throttled
@@ -69,7 +73,7 @@ var rows = []row{
 		want: e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "429 to everything, without end", where: atMCP, warm: true, settings: settings{timeout: 30 * time.Second}, // it gives up before
+		fault: "429 to everything, without end", where: atMCP, warm: true, // it gives up before the deadline
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Throttled) },
 		want:   e2e.Coverage{Targets: 3, Failed: 3}, code: "throttled",
 	},
@@ -94,17 +98,17 @@ var rows = []row{
 		want: e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "503 to everything, without end", where: atMCP, settings: settings{timeout: 30 * time.Second}, // it gives up before
+		fault: "503 to everything, without end", where: atMCP, // it gives up before the deadline
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Unavailable) },
 		want:   e2e.Coverage{Targets: 3, Failed: 3}, code: "unavailable",
 	},
 	{
-		fault: "hangs, one account", where: atMCP, warm: true,
+		fault: "hangs, one account", where: atMCP, warm: true, settings: settings{timeout: short},
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Fault{Account: second, Hang: true}) },
 		want:   e2e.Coverage{Targets: 3, Answered: 2, Failed: 1}, code: "timeout",
 	},
 	{
-		fault: "hangs, every account", where: atMCP,
+		fault: "hangs, every account", where: atMCP, settings: settings{timeout: short},
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Fault{Hang: true}) },
 		want:   e2e.Coverage{Targets: 3, Failed: 3}, code: "timeout",
 	},
@@ -128,7 +132,7 @@ var rows = []row{
 		want:   e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "headers come after the deadline, one account", where: atMCP, warm: true,
+		fault: "headers come after the deadline, one account", where: atMCP, warm: true, settings: settings{timeout: short},
 		inject: func(w *world) { w.mcp.Inject(awsmcp.Fault{Account: second, Tool: script, Delay: time.Minute}) },
 		want:   e2e.Coverage{Targets: 3, Answered: 2, Failed: 1}, code: "timeout",
 	},
@@ -148,13 +152,13 @@ var rows = []row{
 	},
 	{
 		fault: "all MCP sessions end in the middle of a fan-out over 100 accounts", where: atMCP, warm: true,
-		settings: settings{accounts: 100, timeout: 30 * time.Second},
+		settings: settings{accounts: 100},
 		inject:   func(w *world) { w.atScript(30, func() { w.mcp.EndSessions("") }) },
 		want:     e2e.Coverage{Targets: 100, Answered: 100},
 	},
 	{
 		fault: "all role sessions expire in the middle of a fan-out over 100 accounts", where: atSTS, warm: true,
-		settings: settings{accounts: 100, timeout: 30 * time.Second},
+		settings: settings{accounts: 100},
 		inject:   func(w *world) { w.atScript(30, w.expireSessions) },
 		want:     e2e.Coverage{Targets: 100, Answered: 100},
 	},
@@ -169,7 +173,7 @@ var rows = []row{
 		want:   e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "throttled once in each account", where: atSTS, settings: settings{timeout: 30 * time.Second},
+		fault: "throttled once in each account", where: atSTS,
 		inject: func(w *world) {
 			for _, account := range w.accounts {
 				w.sts.Inject(stsfront.Fault{Account: account, Times: 1, Error: stsfront.Throttled})
@@ -178,7 +182,7 @@ var rows = []row{
 		want: e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
-		fault: "hangs, one account", where: atSTS,
+		fault: "hangs, one account", where: atSTS, settings: settings{timeout: short},
 		inject: func(w *world) { w.sts.Inject(stsfront.Fault{Account: second, Hang: true}) },
 		want:   e2e.Coverage{Targets: 3, Answered: 2, Failed: 1}, code: "timeout",
 	},
@@ -188,7 +192,7 @@ var rows = []row{
 		want:   e2e.Coverage{Targets: 3, Answered: 2, Denied: 1}, code: "forbidden", remembered: true,
 	},
 	{
-		fault: "half of 100 accounts denied", where: atSTS, settings: settings{accounts: 100, timeout: 30 * time.Second},
+		fault: "half of 100 accounts denied", where: atSTS, settings: settings{accounts: 100},
 		inject: func(w *world) {
 			for i := 0; i < len(w.accounts); i += 2 {
 				w.sts.Inject(stsfront.Fault{Account: w.accounts[i], Denied: true})
@@ -218,7 +222,7 @@ var rows = []row{
 	},
 	{
 		fault: "process stopped in the middle of a fan-out until Lambda's timeout kills it", where: atLambda, warm: true,
-		settings: settings{timeout: 2 * time.Second},
+		settings: settings{timeout: short},
 		inject: func(w *world) {
 			pid, over := w.bridgePID(), make(chan struct{})
 			w.atScript(2, func() {
@@ -249,14 +253,14 @@ var rows = []row{
 	},
 	{
 		fault: "session table throttled", where: atDynamoDB,
-		settings: settings{timeout: 30 * time.Second, env: map[string]string{"SESSION_TABLE": "sessions"}},
+		settings: settings{env: map[string]string{"SESSION_TABLE": "sessions"}},
 		inject:   func(w *world) { w.database.throttled.Store(true) },
 		asking:   refusedSomething,
 		want:     e2e.Coverage{Targets: 3, Answered: 3},
 	},
 	{
 		fault: "accounts table throttled when the bridge starts", where: atDynamoDB,
-		settings: settings{timeout: 30 * time.Second, env: map[string]string{"TARGET_ACCOUNTS": "", "ACCOUNTS_TABLE": "accounts"}},
+		settings: settings{env: map[string]string{"TARGET_ACCOUNTS": "", "ACCOUNTS_TABLE": "accounts"}},
 		inject:   func(w *world) { w.database.throttled.Store(true) },
 		asking:   refusedSomething,
 		code:     "unavailable",

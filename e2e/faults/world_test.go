@@ -65,7 +65,7 @@ type world struct {
 // settings are what a row may choose about its world.
 type settings struct {
 	accounts int               // 0 means 3
-	timeout  time.Duration     // of the function; 0 means 5 s, so that the bridge answers after 3 s at the latest
+	timeout  time.Duration     // of the function; 0 means 30 s, as deployed
 	env      map[string]string // over the world's own
 }
 
@@ -76,7 +76,7 @@ func newWorld(t *testing.T, s settings) *world {
 		s.accounts = 3
 	}
 	if s.timeout == 0 {
-		s.timeout = 5 * time.Second
+		s.timeout = 30 * time.Second
 	}
 	w := &world{t: t, store: issued.New(), database: &database{sessions: map[string]json.RawMessage{}}}
 	roles := iampolicy.StaticRoles{
