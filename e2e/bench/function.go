@@ -45,6 +45,7 @@ type event struct {
 	id            string
 	payload       []byte
 	clientContext string
+	sent          chan time.Time // gets the time when its first bytes went to the process
 }
 
 type outcome struct {
@@ -56,7 +57,7 @@ type outcome struct {
 // answer is what a tool call led to.
 type answer struct {
 	payload      []byte
-	began, ended time.Time // when the event was handed out and when its answer was there
+	began, ended time.Time // when the event's first bytes went to the process and when the answer's last ones came
 }
 
 func (a answer) elapsed() time.Duration { return a.ended.Sub(a.began) }
@@ -82,8 +83,8 @@ func startFunction(command, env []string, log io.Writer) (*function, error) {
 		text, _ := io.ReadAll(r.Body) // what could not be read is missing from a message that is only shown
 		fmt.Fprintf(os.Stderr, "init error: %s\n", text)
 	})
-	f.server = &http.Server{Handler: mux}
-	go func() { _ = f.server.Serve(listener) }() // ends with Close
+	f.server = &http.Server{Handler: mux, ConnContext: withWire}
+	go func() { _ = f.server.Serve(wired{listener}) }() // ends with Close
 
 	f.process = exec.Command(command[0], command[1:]...)
 	f.process.Env = append([]string{
@@ -128,6 +129,7 @@ func (f *function) next(w http.ResponseWriter, r *http.Request) {
 		header.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:"+region+":"+centralAccount+":function:bench")
 		header.Set("Lambda-Runtime-Client-Context", e.clientContext)
 		header.Set("Content-Type", "application/json")
+		wireOf(r).next(func(began, _ time.Time) { e.sent <- began })
 		_, _ = w.Write(e.payload) // a process that went away is noticed by invoke's deadline
 	}
 }
@@ -146,7 +148,7 @@ func (f *function) nextOfExtension(w http.ResponseWriter, r *http.Request) {
 func (f *function) finish(failed bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		payload, err := io.ReadAll(r.Body)
-		at := time.Now()
+		_, at := wireOf(r).came()
 		f.mu.Lock()
 		done := f.waiting[r.PathValue("id")]
 		delete(f.waiting, r.PathValue("id"))
@@ -197,16 +199,18 @@ func (f *function) invoke(ctx context.Context, tool, token string, arguments any
 	f.waiting[id] = done
 	f.mu.Unlock()
 
+	e := event{id: id, payload: payload, clientContext: string(clientContext), sent: make(chan time.Time, 1)}
 	select {
-	case f.events <- event{id: id, payload: payload, clientContext: string(clientContext)}:
+	case f.events <- e:
 	case <-f.exited:
 		return answer{}, errExited
 	case <-ctx.Done():
 		return answer{}, fmt.Errorf("the function does not poll: %w", ctx.Err())
 	}
-	a := answer{began: time.Now()}
+	var a answer
 	select {
 	case o := <-done:
+		a.began = <-e.sent
 		if o.failed || !bytes.HasPrefix(o.payload, []byte("{")) {
 			return answer{}, fmt.Errorf("the function failed: %s", o.payload)
 		}

@@ -71,10 +71,11 @@ type service struct {
 	connections atomic.Int64
 
 	mu       sync.Mutex
-	requests []request
+	requests []*request
 }
 
-// request is one request as the service saw it: from its arrival until its answer was written, latency included.
+// request is one request as the service saw it: from the arrival of its first bytes until the last of its answer were written,
+// latency included.
 type request struct {
 	began, ended time.Time
 	caller       string // what service.caller said
@@ -88,23 +89,25 @@ func (a *authority) serve(h http.Handler, latency time.Duration, caller func(*ht
 	}
 	s := &service{URL: "https://" + listener.Addr().String(), handler: h, latency: latency, caller: caller}
 	s.server = &http.Server{
-		Handler:   s,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{a.certificate}},
-		ErrorLog:  log.New(io.Discard, "", 0), // processes that are killed in a handshake
+		Handler:     s,
+		ConnContext: withWire,
+		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{a.certificate}},
+		ErrorLog:    log.New(io.Discard, "", 0), // processes that are killed in a handshake
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				s.connections.Add(1)
 			}
 		},
 	}
-	go func() { _ = s.server.ServeTLS(listener, "", "") }() // ends with Close
+	go func() { _ = s.server.ServeTLS(wired{listener}, "", "") }() // ends with Close
 	return s, nil
 }
 
 func (s *service) close() { _ = s.server.Close() } // nothing depends on how it ends
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	each := request{began: time.Now()}
+	each, on := &request{}, wireOf(r)
+	each.began, _ = on.came()
 	if s.caller != nil {
 		each.caller = s.caller(r)
 	}
@@ -117,10 +120,15 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	defer func() {
-		each.ended = time.Now()
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		each.ended = time.Now()
 		s.requests = append(s.requests, each)
+		on.next(func(_, ended time.Time) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			each.ended = ended
+		})
 	}()
 	s.handler.ServeHTTP(w, r)
 }
@@ -129,7 +137,10 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *service) take() []request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken := s.requests
+	taken := make([]request, len(s.requests))
+	for i, each := range s.requests {
+		taken[i] = *each
+	}
 	s.requests = nil
 	return taken
 }
