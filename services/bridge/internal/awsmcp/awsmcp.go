@@ -188,6 +188,11 @@ func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool
 	if result.IsError {
 		return nil, Classify(result.text(), role.Account)
 	}
+	return value(result)
+}
+
+// value returns what a result says, as JSON.
+func value(result *toolResult[jsontext.Value]) (jsontext.Value, error) {
 	if result.Structured != nil {
 		return *result.Structured, nil
 	}

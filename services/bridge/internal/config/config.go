@@ -56,7 +56,9 @@ type Config struct {
 	// items) that are to be permitted all the same, as "service:Operation", a JSON array or separated
 	// by commas. Default: none.
 	AllowDataReads []string
-	// Concurrency is FANOUT_CONCURRENCY: accounts asked at a time, 1 to 256. Default 64.
+	// Concurrency is FANOUT_CONCURRENCY: accounts asked at a time, 1 to 256. Default: one for each 2 MB of
+	// MemoryMB, at least 64. A session that has to be started takes some 10 s of a query's 28, so that of accounts
+	// that are all cold no more than twice as many are reached.
 	Concurrency int
 	// MaxBytes is RESULT_MAX_BYTES: the size of an answer over which rows are left out, 4,096 to
 	// 5,000,000. Default 262144, which is some 80,000 tokens.
@@ -79,7 +81,8 @@ const (
 	DefaultTargetRoleName = "CentralOpsTargetRole"
 	DefaultEnvironment    = "dev"
 	DefaultEndpoint       = "https://aws-mcp.us-east-1.api.aws/mcp"
-	DefaultConcurrency    = 64
+	LeastConcurrency      = 64 // of the default
+	MostConcurrency       = 256
 	DefaultMaxBytes       = 256 << 10
 )
 
@@ -126,7 +129,6 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		PolicyParameter: strings.TrimSpace(getenv("ACCESS_POLICY_PARAMETER")),
 		SessionTable:    r.text("SESSION_TABLE", "", tableFormat.matches, "a DynamoDB table name or ARN"),
 		AllowDataReads:  r.list("ALLOW_DATA_READS", false),
-		Concurrency:     r.number("FANOUT_CONCURRENCY", DefaultConcurrency, 1, 256),
 		MaxBytes:        r.number("RESULT_MAX_BYTES", DefaultMaxBytes, 4096, 5_000_000),
 		LogLevel:        r.level("LOG_LEVEL"),
 		Tracing:         r.get("OTEL_EXPORTER_OTLP_ENDPOINT")+r.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "",
@@ -134,6 +136,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		RuntimeAPI:      r.get("AWS_LAMBDA_RUNTIME_API"),
 		MemoryMB:        r.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1<<20),
 	}
+	c.Concurrency = r.number("FANOUT_CONCURRENCY", min(max(c.MemoryMB/2, LeastConcurrency), MostConcurrency), 1, MostConcurrency)
 	c.Accounts = r.accounts("TARGET_ACCOUNTS")
 	if (strings.TrimSpace(getenv("TARGET_ACCOUNTS")) == "") == (c.AccountsTable == "") {
 		r.fault("TARGET_ACCOUNTS, ACCOUNTS_TABLE: exactly one must be set")

@@ -57,6 +57,19 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestConcurrencyFollowsMemory(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		memory, set string
+		want        int
+	}{{"", "", 64}, {"128", "", 64}, {"256", "", 128}, {"512", "", 256}, {"3008", "", 256}, {"512", "1", 1}, {"128", "256", 256}} {
+		got, err := FromEnv(with(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": c.memory, "FANOUT_CONCURRENCY": c.set}))
+		if err != nil || got.Concurrency != c.want {
+			t.Errorf("%s MB, set to %q: %d at a time, want %d (%v)", c.memory, c.set, got.Concurrency, c.want, err)
+		}
+	}
+}
+
 func TestSigningRegion(t *testing.T) {
 	t.Parallel()
 	for endpoint, want := range map[string]string{
