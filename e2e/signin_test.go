@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -9,10 +10,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/central-ops/central-ops/e2e/local"
+	"github.com/central-ops/central-ops/e2e/local/bedrock"
 )
 
 // user is a person at a machine of their own: the client with a configuration folder, signed in or not.
@@ -216,5 +219,47 @@ func TestClientInAnothersSession(t *testing.T) {
 	}
 	if printed, status := alice.run("ask", "--quiet", "--session", session, "and in Staging?"); status != 0 || !strings.Contains(printed, "web-test") {
 		t.Errorf("alice goes on: status %d\n%s", status, printed)
+	}
+}
+
+// hesitant begins its first answer and never ends it; all others are the planner's.
+type hesitant struct {
+	bedrock.Planner
+	first sync.Once
+	gone  chan struct{} // closed when nobody waits for the first answer any more
+}
+
+func (m *hesitant) Reply(ctx context.Context, request *bedrock.Request, answer *bedrock.Answer) error {
+	hesitates := false
+	m.first.Do(func() { hesitates = true })
+	if !hesitates {
+		return m.Planner.Reply(ctx, request, answer)
+	}
+	if err := answer.Text("Let me see.\n\nWell, "); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	close(m.gone)
+	return ctx.Err()
+}
+
+// Ctrl-C in a chat cancels the question, at the model too; the next one in the same session is answered.
+func TestClientCancelsAQuestion(t *testing.T) {
+	t.Parallel()
+	model := &hesitant{gone: make(chan struct{})}
+	o := options()
+	o.Answering = model
+	p := startOwn(t, o)
+	u := newUser(t, p)
+	u.signsIn("alice", keys{"Password: ", p.Passwords["alice"] + "\r"})
+	shown, err := typed(t, u.command("chat"), keys{"> ", "List EC2 instances in Production in us-east-1\r"}, keys{"Let me see.", "\x03"}, keys{"cancelled", ""},
+		keys{"\n> ", "List EC2 instances in Staging in us-east-1\r"}, keys{"web-test", ""}, keys{"\n> ", "\x04"})
+	if err != nil {
+		t.Errorf("%v\n%s", err, shown)
+	}
+	select {
+	case <-model.gone:
+	case <-time.After(time.Minute):
+		t.Error("the model still answers the question that was cancelled")
 	}
 }
