@@ -71,10 +71,11 @@ bench: build python ## measure the promised speeds, and a Python handler beside 
 	@cd e2e && $(GOBUILD) -o ../build/bench ./bench
 	@exec build/bench $(ARGS)
 
+# With -race, so that what is compiled here is what `make test` needs: the largest dependency takes minutes.
 .PHONY: verify
 verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of every module on its own
 	@unformatted=$$(gofmt -l $(MODULES)); [ -z "$$unformatted" ] || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }
-	@for module in $(MODULES); do \
+	@export GOFLAGS=-race; for module in $(MODULES); do \
 	  echo "verify $${module#$(CURDIR)/}"; cd $$module; \
 	  go mod tidy -diff; go mod verify >/dev/null; go build ./...; go vet ./...; $(CURDIR)/build/tools/staticcheck ./...; \
 	done

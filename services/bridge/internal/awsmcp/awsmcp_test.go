@@ -118,6 +118,18 @@ func TestTooManySessions(t *testing.T) {
 	}
 }
 
+// What encoding/json reads is read: a name twice, half of a surrogate pair, bytes that are not UTF-8.
+func TestOddAnswers(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{`{"a":1,"a":2}`, `{"a":"\ud83d"}`, "{\"a\":\"\xff\"}"} {
+		u := &upstream{script: func(w io.Writer) { _, _ = io.WriteString(w, value) }}
+		got, err := u.client(t).Run(t.Context(), roleOf("111111111111", "ASIA1"), "us-east-1", "1")
+		if want := strings.ToValidUTF8(value, "\uFFFD"); err != nil || string(got.Value) != want {
+			t.Errorf("%q: %q, %v", value, got.Value, err)
+		}
+	}
+}
+
 func TestAnswerSizes(t *testing.T) {
 	t.Parallel()
 	block := bytes.Repeat([]byte("x"), 1<<20)

@@ -13,9 +13,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// lenient reads what servers send: of a name that stands twice the last counts, as in encoding/json.
-// Bytes that are not UTF-8 are dealt with before.
-var lenient = jsontext.AllowDuplicateNames(true)
+// lenient reads what encoding/json does: of a name that stands twice the last counts, and what is not UTF-8, or
+// half of a surrogate pair, becomes U+FFFD.
+var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
 // unmarshal reads JSON; its error says where and what, without the names of our types.
 func unmarshal(data []byte, into any) error {
