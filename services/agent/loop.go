@@ -149,7 +149,7 @@ func (r *run) do(ctx context.Context) error {
 		switch turn.Stop {
 		case StopContextExceeded:
 			// Text that was written may have been passed on: the same turn again would write it twice.
-			if text == "" && len(r.conv.exchanges) > 0 {
+			if text == "" && len(r.conv.exchanges) > 0 && r.answer.Turns < r.agent.limits.MaxTurns {
 				r.dropped += r.conv.dropOldest()
 				continue
 			}

@@ -131,6 +131,16 @@ func TestFullContextWindowDropsOldQuestions(t *testing.T) {
 	}
 }
 
+// Making room takes a turn, and turns are bounded.
+func TestFullContextWindowWithoutATurnLeft(t *testing.T) {
+	t.Parallel()
+	b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, say("one"), standin.Turn{Stop: "model_context_window_exceeded"})}}, "MAX_TURNS=1")
+	b.ask("first")
+	if got := b.ask("second"); got.StoppedBy != "context_window" || got.Turns != 1 {
+		t.Errorf("answer %+v, want one that the context window stopped after one turn", got)
+	}
+}
+
 // An answer that is none ends in an error, after a bounded number of requests.
 func TestModelAnswersGarbage(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(directory)
 		binary = filepath.Join(directory, "agent")
-		build := exec.Command("go", "build", "-o", binary, ".")
+		build := exec.Command("go", "build", fmt.Sprintf("-race=%v", raced), "-o", binary, ".")
 		if output, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build the agent: %v\n%s", err, output)
 			return 1
@@ -120,6 +120,7 @@ func start(t *testing.T, b *box, environment ...string) *box {
 	b.process = exec.Command(binary)
 	b.process.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "PORT=0", "LOG_LEVEL=debug",
+		"GORACE=atexit_sleep_ms=0", // of a binary built with -race, which would else end a second late
 		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
 		"GATEWAY_URL=" + serve(b.gateway), "AWS_ENDPOINT_URL_BEDROCK_RUNTIME=" + serve(b.bedrock), "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE=" + serve(b.vault),
 	}, environment...)
@@ -157,6 +158,9 @@ func start(t *testing.T, b *box, environment ...string) *box {
 			for _, violation := range violations {
 				t.Errorf("protocol violation: %s", violation)
 			}
+		}
+		if strings.Contains(b.logs.String(), "DATA RACE") {
+			t.Error("the agent has a data race")
 		}
 		if t.Failed() {
 			t.Logf("log of the agent:\n%s", b.logs)
