@@ -59,7 +59,7 @@ func TestRunbookKnowsAllAlarms(t *testing.T) {
 	t.Parallel()
 	declared := map[string]bool{}
 	source := readTree(t, "infra/observability/observability.go")
-	for _, pattern := range []string{`\{"([a-z-]+)", "AWS/`, `NewMetricAlarm\(ctx, name\+"-([a-z-]+)"`} {
+	for _, pattern := range []string{`\{"([a-z]+-[a-z]+)", "[A-Z]`, `NewMetricAlarm\(ctx, name\+"-([a-z-]+)"`} {
 		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(source, -1) {
 			declared[match[1]] = true
 		}

@@ -58,6 +58,8 @@ var documented = []struct {
 		"make test":       inCI("make test"),
 		"make verify":     inCI("make verify"),
 		"make evals":      inCI("make evals"),
+		"make fuzz":       inCI("make fuzz"),
+		"make soak":       not("takes half an hour"),
 		"make e2e-pulumi": inCI("make e2e-pulumi"),
 		"make bench":      not("measures for minutes, and numbers of a machine that runs tests mean nothing"),
 	}},
