@@ -299,6 +299,7 @@ func (s *soak) goroutines(p part, retire func(), logs string) int {
 	if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
 		s.t.Fatal(err)
 	}
+	_ = syscall.Kill(pid, syscall.SIGCONT) // if it is frozen; it may have ended already
 	s.awaitEnd(pid, p)
 	retire()
 	after, err := os.ReadFile(file)
