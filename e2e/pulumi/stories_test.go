@@ -407,7 +407,7 @@ func (w world) fail(t *testing.T, mode string, wrong wrongValue) {
 	case !strings.Contains(printed, "--- FAIL: "+wrong.story) || !regexp.MustCompile(wrong.want).MatchString(printed):
 		t.Errorf("%s failed, but not by %q:\n%s", wrong.story, wrong.want, printed)
 	default:
-		t.Logf("%s fails: %s", wrong.story, regexp.MustCompile(".*("+wrong.want+").*").FindString(printed))
+		t.Logf("%s fails: %s", wrong.story, strings.TrimSpace(regexp.MustCompile(".*("+wrong.want+").*").FindString(printed)))
 	}
 }
 
