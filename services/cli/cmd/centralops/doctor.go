@@ -167,10 +167,16 @@ func (c *checkup) exit() int {
 // maxDetail is the most characters that a check tells; what another program says in an error can be a whole page.
 const maxDetail = 300
 
-func (c *checkup) report(done check) {
-	if detail := []rune(done.Detail); len(detail) > maxDetail {
-		done.Detail = string(detail[:maxDetail]) + "…"
+// clip returns at most n characters of s.
+func clip(s string, n int) string {
+	if runes := []rune(s); len(runes) > n {
+		return string(runes[:n]) + "…"
 	}
+	return s
+}
+
+func (c *checkup) report(done check) {
+	done.Detail = clip(done.Detail, maxDetail)
 	c.checks = append(c.checks, done)
 	c.onCheck(done)
 }
@@ -567,7 +573,7 @@ func (c *checkup) quotas(ctx context.Context) (string, error) {
 			return fmt.Sprintf("Lambda runs %.0f functions at once", values[0]), nil
 		}
 	}
-	return "", warning{"not read: " + reason, "aws service-quotas list-service-quotas --service-code lambda, in account " + home}
+	return "", warning{"not read: " + clip(reason, maxDetail/3), "aws service-quotas list-service-quotas --service-code lambda, in account " + home}
 }
 
 // problem returns the error of a check, with its next step.
