@@ -125,6 +125,38 @@ func TestEveryTargetExactlyOnce(t *testing.T) {
 	}
 }
 
+// throttled is an asker of accounts that ask for patience until the time is up.
+type throttled struct{}
+
+func (throttled) Ask(ctx context.Context, _ Person, account Account, _ Ask) (Report, error) {
+	<-ctx.Done()
+	return Report{RoleARN: "role in " + string(account.ID)}, &Error{Op: "call", Code: Throttled}
+}
+
+// TestWhyIsKnownAtTheDeadline: an account that the time runs out for still says why, and as whom it was asked.
+func TestWhyIsKnownAtTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{fate: map[AccountID]int{}}
+		for _, id := range []AccountID{"111111111111", "222222222222", "333333333333"} {
+			w.accounts, w.fate[id] = append(w.accounts, Account{ID: id}), 1 // permitted
+		}
+		b := New(w, w, w, func(Operation, string, string) (Shape, error) { return w, nil }, throttled{}, w,
+			Config{Home: "us-east-1", Concurrency: 2, PerAccount: time.Minute, MaxBytes: 5000})
+		ctx, cancel := context.WithTimeout(t.Context(), 28*time.Second)
+		defer cancel()
+		answer, err := b.Query(ctx, Person{Subject: "s"}, Query{Accounts: []string{"all"}, Service: "ec2", Operation: "Describe"})
+		if err != nil || ctx.Err() != nil {
+			t.Fatalf("%v, %v", err, ctx.Err())
+		}
+		for i, want := range []Status{StatusThrottled, StatusThrottled, StatusSkipped} {
+			if got := answer.Results[i]; got.Status != want || (got.Receipt != nil) != (want == StatusThrottled) {
+				t.Errorf("%s: %s, receipt %+v, want %s", got.AccountID, got.Status, got.Receipt, want)
+			}
+		}
+	})
+}
+
 func TestFanOutIsBoundedAndOrdered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -251,7 +251,11 @@ func (b *Bridge) query(ctx context.Context, person Person, query Query) (*Answer
 	for i, account := range accounts {
 		plans[i] = newPlan(access, account, operation, regions, all)
 	}
-	outcomes := FanOut(ctx, plans, b.config.Concurrency, b.config.PerAccount, run.ask, run.unfinished)
+	ask := run.ask
+	if deadline, ok := ctx.Deadline(); ok {
+		ask = run.askBefore(deadline.Add(-min(tidying, time.Until(deadline)/10)))
+	}
+	outcomes := FanOut(ctx, plans, b.config.Concurrency, b.config.PerAccount, ask, run.unfinished)
 	return run.answer(outcomes, query.Limit), operation, nil
 }
 
@@ -447,6 +451,22 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 		}
 	}
 	return out
+}
+
+// tidying is how long before the whole deadline accounts have to end, so that those which are late can still say why, and as whom they
+// were asked.
+const tidying = 200 * time.Millisecond
+
+// askBefore does what ask does, by end. An account whose turn comes later isn't asked.
+func (r *run) askBefore(end time.Time) func(context.Context, plan) outcome {
+	return func(ctx context.Context, p plan) outcome {
+		if !time.Now().Before(end) {
+			return r.unfinished(p, false)
+		}
+		ctx, cancel := context.WithDeadline(ctx, end)
+		defer cancel()
+		return r.ask(ctx, p)
+	}
 }
 
 // settled is an outcome without rows.

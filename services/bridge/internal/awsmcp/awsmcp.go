@@ -602,10 +602,13 @@ func said(refusal *rpcError, response *http.Response, body []byte) string {
 		Message string `json:"message"`
 		Upper   string `json:"Message"`
 	}
-	if refusal != nil {
+	switch {
+	case refusal != nil:
 		text = refusal.Message
-	} else if unmarshal(body, &other) == nil && (other.Message != "" || other.Upper != "") {
+	case unmarshal(body, &other) == nil && (other.Message != "" || other.Upper != ""):
 		text = strings.TrimSpace(other.Type + other.Code + " " + other.Message + other.Upper)
+	case strings.HasPrefix(text, "<"): // a page of something in between
+		text = http.StatusText(response.StatusCode)
 	}
 	if kind := response.Header.Get("X-Amzn-Errortype"); kind != "" && !strings.Contains(text, kind) {
 		text = kind + ": " + text

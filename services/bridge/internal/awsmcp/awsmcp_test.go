@@ -118,6 +118,30 @@ func TestTooManySessions(t *testing.T) {
 	}
 }
 
+// A refusal is told in the server's words, not in its JSON or HTML.
+func TestRefusalsInWords(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"jsonrpc":"2.0","id":4711,"result":null,"error":{"code":-32004,"message":"Too many requests."}}`: "HTTP 429 Too many requests.",
+		`{"__type":"ThrottlingException","message":"Rate exceeded"}`:                                       "HTTP 429 ThrottlingException Rate exceeded",
+		"<html><body><h1>429</h1></body></html>":                                                           "HTTP 429 Too Many Requests",
+		"slow down":                                                                                        "HTTP 429 slow down",
+		"":                                                                                                 "HTTP 429",
+	} {
+		u := &upstream{initialize: func(w http.ResponseWriter, _ int64) bool {
+			w.Header().Set("Retry-After", "0.01")
+			w.WriteHeader(http.StatusTooManyRequests)
+			_, _ = io.WriteString(w, body)
+			return true
+		}}
+		_, err := u.client(t).Run(t.Context(), roleOf("111111111111", "ASIA1"), "us-east-1", "1")
+		var known *bridge.Error
+		if !errors.As(err, &known) || known.Code != bridge.Throttled || known.Err.Error() != want {
+			t.Errorf("%q is told as %v, want %s", body, err, want)
+		}
+	}
+}
+
 // What encoding/json reads is read: a name twice, half of a surrogate pair, bytes that are not UTF-8.
 func TestOddAnswers(t *testing.T) {
 	t.Parallel()

@@ -54,7 +54,8 @@ type rpcError struct {
 func (e *rpcError) Error() string { return fmt.Sprintf("%s (%d)", e.Message, e.Code) }
 
 // decode finds the response to message id in body: a JSON object, or server-sent events of which
-// one holds it. An error response without an id is taken as well.
+// one holds it. An error is taken without an id as well, and with any as the whole of a body: some are
+// answered before the server has read what they answer.
 func decode[R any](contentType string, body []byte, id int64) (reply[R], error) {
 	kind, _, _ := mime.ParseMediaType(contentType) // "" if malformed: then it is read as JSON
 	var last error = errors.New("the answer holds no response")
@@ -66,7 +67,7 @@ func decode[R any](contentType string, body []byte, id int64) (reply[R], error) 
 		}
 		switch {
 		case r.Method != "": // a notification or a request of the server's
-		case r.Error != nil && (len(r.ID) == 0 || string(r.ID) == "null"):
+		case r.Error != nil && (kind != eventStream || len(r.ID) == 0 || string(r.ID) == "null"):
 			return r, nil
 		case r.Error == nil && r.Result == nil:
 			last = errors.New("the answer has neither result nor error")
