@@ -128,6 +128,7 @@ func TestBadInput(t *testing.T) {
 		"limit is 0":            {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","limit":0}`, "invalid", "limit"},
 		"misspelt argument":     {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","region":["x"]}`, "invalid", "regions"},
 		"select":                {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","select":"Vpcs[?"}`, "invalid", "select is not valid JMESPath"},
+		"select that panics":    {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","select":"A\u0080"}`, "invalid", "select is not valid JMESPath"},
 		"group_by":              {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","group_by":"]["}`, "invalid", "group_by is not valid JMESPath"},
 		"10,000 accounts":       {`{"accounts":[` + many + `],"service":"ec2","operation":"DescribeVpcs"}`, "invalid", "at most 1000"},
 		"deep params":           {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","params":` + strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000) + `}`, "invalid", "nested"},

@@ -17,20 +17,29 @@ import (
 // compile compiles the expression of an argument. What aws --query takes is taken: see literals. A
 // function that doesn't exist is refused here, before AWS is asked, and not at the first answer.
 func compile(argument, expression string) (jmespath.JMESPath, error) {
-	expression = literals(expression)
-	tree, err := parsing.NewParser().Parse(expression)
-	if err == nil {
-		err = knowsFunctions(tree)
-	}
-	var compiled jmespath.JMESPath
-	if err == nil {
-		compiled, err = jmespath.Compile(expression)
-	}
+	compiled, err := parse(literals(expression))
 	if err != nil {
 		return nil, &bridge.Error{Op: "read query", Code: bridge.Invalid, Err: fmt.Errorf("%s is not valid JMESPath: %w", argument, err),
 			Hint: "write it as for aws --query, such as Reservations[].Instances[].InstanceId"}
 	}
 	return compiled, nil
+}
+
+// parse compiles expression. The library panics over some, such as one whose last character is a letter beyond ASCII; see search.
+func parse(expression string) (compiled jmespath.JMESPath, err error) {
+	defer func() {
+		if recover() != nil {
+			compiled, err = nil, errors.New("it can't be read")
+		}
+	}()
+	tree, err := parsing.NewParser().Parse(expression)
+	if err != nil {
+		return nil, err
+	}
+	if err := knowsFunctions(tree); err != nil {
+		return nil, err
+	}
+	return jmespath.Compile(expression)
 }
 
 // literals returns expression with each literal in backticks that is no JSON, such as `running`, as the
