@@ -536,7 +536,7 @@ func (r *reader) inCI(command string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if !regexp.MustCompile(`(?m)^\s*step ` + regexp.QuoteMeta(command) + `$`).Match(script) {
+	if !regexp.MustCompile(`(?m)^\s*(?:step|shown) ` + regexp.QuoteMeta(command) + `$`).Match(script) {
 		r.t.Errorf(".ci/run does not run %q", command)
 	}
 }
