@@ -118,6 +118,28 @@ func TestBridgeRefusesForgedUserHeader(t *testing.T) {
 	}
 }
 
+// A token that the interceptor lets through fits into the client context of the bridge, next to all else that travels there.
+func TestLargestTokenReachesTheBridge(t *testing.T) {
+	t.Parallel()
+	p := platform(t)
+	const largest = 2000 // bytes; the interceptor's limit
+	sized := func(padding int) string {
+		return forge(t, p, func(c map[string]any) { c["padding"] = strings.Repeat("x", padding) })
+	}
+	padding := largest - len(sized(0))
+	for len(sized(padding)) > largest {
+		padding--
+	}
+	header := http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
+	reply, err := p.Stack.CallTool(t.Context(), sized(padding), header, "bridge___list_accounts", map[string]any{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer := decodeTool(t, reply); !answer.OK {
+		t.Errorf("a token of %d bytes: the bridge answered %s", len(sized(padding)), reply.Body)
+	}
+}
+
 // Whoever may invoke the function but brings no user gets nothing either.
 func TestBridgeRefusesCallWithoutUser(t *testing.T) {
 	t.Parallel()

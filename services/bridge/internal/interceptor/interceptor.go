@@ -3,7 +3,7 @@
 //
 // The event is {"interceptorInputVersion":"1.0","mcp":{"gatewayRequest":{"path","httpMethod",
 // "headers","body"}, …}}, headers being there only with passRequestHeaders. The answer carries the
-// same body, and all headers of the request with one set:
+// same body, and all headers of the request but Authorization, with one set:
 //
 //	X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token: <JWT>
 //
@@ -12,9 +12,12 @@
 // verifies the token. Being called twice for a request changes nothing.
 //
 // A Lambda's client context holds 3,583 bytes in base64, so a token of more than 2,000 bytes can't
-// travel; it is refused here, in a JSON-RPC error that says so.
+// travel; it is refused here, in a JSON-RPC error that says so. Authorization, which the Gateway has
+// checked, goes no further: the Gateway would hand what is returned of it to the target, and a second
+// token does not fit.
 //
-// Source: https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-interceptors-types.html.
+// Sources: https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-interceptors-types.html,
+// https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-headers.html.
 package interceptor
 
 import (
@@ -106,7 +109,7 @@ func Handle(_ context.Context, raw json.RawMessage) (Answer, error) {
 	}
 	headers := make(map[string]any, len(request.Headers)+1)
 	for name, value := range request.Headers {
-		if !strings.EqualFold(name, UserTokenHeader) {
+		if !strings.EqualFold(name, UserTokenHeader) && !strings.EqualFold(name, "Authorization") {
 			headers[name] = value
 		}
 	}
