@@ -58,6 +58,7 @@ func TestErrors(t *testing.T) {
 	show("a profile name that is none", outside, "ask", "--profile", "../x", "x")
 	show("a setting that can't be right", c, "ask", "--runtime-arn", "arn:aws:lambda:us-east-1:1:x", "x")
 	show("a URL to which no token may be sent", c, "ask", "--runtime-url", "http://example.com", "x")
+	show("a URL beside the question's to which none may be sent", c, "ask", "--gateway-url", "http://example.com/mcp", "--cognito-endpoint", "http://example.com", "x")
 	show("login without a terminal", c, "login")
 	c.stdin = "wrong\n"
 	show("a wrong password", c, "login", "--username", "alice", "--password-stdin")

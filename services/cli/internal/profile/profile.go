@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
@@ -238,24 +239,18 @@ var shapes = map[string]struct {
 	"qualifier":    {regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`), "DEFAULT"},
 }
 
-// Check returns every fault of the settings named by keys: one that is missing, or that can't be
-// right. With no keys it checks all that are set, and that the needed ones are.
+// Check returns every fault of the settings: those named by keys that are missing, by no keys the needed ones, and all
+// that can't be right, because tokens travel to more addresses than a command is about.
 func (p *Profile) Check(keys ...string) error {
 	var faults []string
 	for _, field := range Fields {
-		asked := len(keys) == 0 && field.Needed
-		for _, key := range keys {
-			asked = asked || key == field.Key
-		}
 		value := *field.Value(p)
-		if value == "" {
-			if asked {
-				faults = append(faults, field.Key+" is not set (--"+field.Flag+")")
+		if value != "" {
+			if fault := field.fault(value); fault != "" {
+				faults = append(faults, fault)
 			}
-			continue
-		}
-		if fault := field.fault(value); fault != "" && (asked || len(keys) == 0) {
-			faults = append(faults, fault)
+		} else if slices.Contains(keys, field.Key) || len(keys) == 0 && field.Needed {
+			faults = append(faults, field.Key+" is not set (--"+field.Flag+")")
 		}
 	}
 	if len(faults) == 0 {
@@ -317,7 +312,7 @@ func FromOutputs(stack string, raw []byte) (Profile, error) {
 	}
 	if p.Region == "" && p.UserPoolID != "" { // the pool's id tells it
 		p.Complete()
-		missing = without(missing, "region")
+		missing = slices.DeleteFunc(missing, func(export string) bool { return export == "region" })
 	}
 	if len(missing) > 0 {
 		return Profile{}, &centralops.Error{Op: "read stack outputs", Code: centralops.NotFound,
@@ -329,16 +324,6 @@ func FromOutputs(stack string, raw []byte) (Profile, error) {
 	// A stack's full name is <organization>/<project>/<stack>.
 	p.Name = stack[strings.LastIndex(stack, "/")+1:]
 	return p, nil
-}
-
-func without(list []string, gone string) []string {
-	var rest []string
-	for _, s := range list {
-		if s != gone {
-			rest = append(rest, s)
-		}
-	}
-	return rest
 }
 
 // writeFile replaces file as a whole, with mode 0600 in a folder of mode 0700, so that a reader

@@ -46,9 +46,16 @@ func TestFieldsAreAllMembers(t *testing.T) {
 	}
 }
 
-// Tokens travel to these addresses: only TLS, or this machine.
+// Tokens travel to these addresses: only TLS, or this machine, whatever a command is about. An access token goes to the
+// Gateway beside an answer, and a refresh token to Cognito with any command.
 func TestCheckURLs(t *testing.T) {
 	t.Parallel()
+	fields := []func(*Profile) *string{
+		func(p *Profile) *string { return &p.RuntimeURL },
+		func(p *Profile) *string { return &p.GatewayURL },
+		func(p *Profile) *string { return &p.CognitoEndpoint },
+		func(p *Profile) *string { return &p.HostedUI },
+	}
 	for url, ok := range map[string]bool{
 		"https://example.com":       true,
 		"http://127.0.0.1:8080":     true,
@@ -62,9 +69,12 @@ func TestCheckURLs(t *testing.T) {
 		"example.com":               false,
 		"https://":                  false,
 	} {
-		p := Profile{GatewayURL: url}
-		if err := p.Check("gateway_url"); (err == nil) != ok {
-			t.Errorf("gateway_url %s: %v", url, err)
+		for _, field := range fields {
+			p := Profile{Region: "us-east-1"}
+			*field(&p) = url
+			if err := p.Check("region"); (err == nil) != ok {
+				t.Errorf("%+v: %v", p, err)
+			}
 		}
 	}
 }
