@@ -61,7 +61,7 @@ func (f Field) EnvName() string { return "CENTRALOPS_" + strings.ToUpper(f.Key) 
 var Fields = []Field{
 	{"environment", "environment", "name of the deployment, such as dev", "environment", false,
 		func(p *Profile) *string { return &p.Environment }},
-	{"region", "region", "AWS Region of the deployment; default: that of the user pool", "region", true,
+	{"region", "region", "AWS Region of the deployment; default: that of the user pool", "region", false,
 		func(p *Profile) *string { return &p.Region }},
 	{"user_pool_id", "user-pool-id", "Cognito user pool that people sign in to", "userPoolId", true,
 		func(p *Profile) *string { return &p.UserPoolID }},
@@ -309,10 +309,6 @@ func FromOutputs(stack string, raw []byte) (Profile, error) {
 		if value == "" && field.Needed {
 			missing = append(missing, field.Export)
 		}
-	}
-	if p.Region == "" && p.UserPoolID != "" { // the pool's id tells it
-		p.Complete()
-		missing = slices.DeleteFunc(missing, func(export string) bool { return export == "region" })
 	}
 	if len(missing) > 0 {
 		return Profile{}, &centralops.Error{Op: "read stack outputs", Code: centralops.NotFound,

@@ -96,3 +96,13 @@ func TestComplete(t *testing.T) {
 		t.Errorf("a deployment on this machine got the AWS MCP Server %s", local.MCPEndpoint)
 	}
 }
+
+// What a stack does not export and this program can tell is not written: it may change.
+func TestFromOutputsTakesNoDefaults(t *testing.T) {
+	t.Parallel()
+	got, err := FromOutputs("org/central-ops/dev", []byte(`{"userPoolId":"eu-west-1_AbC","userPoolClientId":"c","runtimeArn":"a","gatewayUrl":"g"}`))
+	want := Profile{Name: "dev", Environment: "org/central-ops/dev", UserPoolID: "eu-west-1_AbC", ClientID: "c", RuntimeARN: "a", GatewayURL: "g"}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("FromOutputs: %v, mismatch (-want +got):\n%s", err, diff)
+	}
+}
