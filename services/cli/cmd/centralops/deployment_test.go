@@ -51,6 +51,8 @@ type deployment struct {
 	bridge bridge // behind the Gateway
 	called int    // requests to the Gateway that carried a good token
 
+	away string // where POST / sends whoever asks; "" for nowhere
+
 	// What doctor finds broken.
 	wrongIssuer string        // added to the issuer of the discovery document
 	keyID       string        // of the only key
@@ -168,6 +170,10 @@ func (d *deployment) endSignIns() {
 func (d *deployment) cognito(w http.ResponseWriter, r *http.Request) {
 	state.Lock()
 	defer state.Unlock()
+	if d.away != "" {
+		http.Redirect(w, r, d.away, http.StatusTemporaryRedirect)
+		return
+	}
 	var in struct {
 		AuthFlow, ClientId, ChallengeName, Session, Token string
 		AuthParameters, ChallengeResponses                map[string]string

@@ -77,7 +77,7 @@ At the end it reports what AWS's documents leave open and a read can settle: con
 				return configured
 			}
 			c := &checkup{profile: p, tokens: a.tokens(p, store), noModel: noModel,
-				plain: &http.Client{Transport: bearer.NewTransport()}, onCheck: func(check) {}}
+				plain: bearer.NewPlainClient(), onCheck: func(check) {}}
 			c.http = bearer.NewClient(c.tokens)
 			if !asJSON {
 				c.onCheck = func(done check) { a.printCheck(done) }

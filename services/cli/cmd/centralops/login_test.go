@@ -2,8 +2,11 @@ package main
 
 import (
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -117,6 +120,30 @@ func TestTokensThatAreNotSent(t *testing.T) {
 	}
 	if len(d.asked()) != 0 {
 		t.Errorf("the Runtime was asked: %+v", d.asked())
+	}
+}
+
+// A server that redirects gets no password, refresh token or access token carried to another, not even on the same host.
+func TestNothingFollowsRedirects(t *testing.T) {
+	t.Parallel()
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("the other server got %s %s with Authorization %q", r.Method, r.URL, r.Header.Get("Authorization"))
+	}))
+	defer other.Close()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	d.away = other.URL
+	d.expire()
+	c.stdin = d.password + "\n"
+	if got := c.run("login", "--username", "alice", "--password-stdin"); got.status != 1 || !strings.Contains(got.stderr, "the user pool's endpoint answered 307") {
+		t.Errorf("login: %+v", got)
+	}
+	if got := c.run("ask", "x"); got.status != 1 {
+		t.Errorf("ask, which renews the token: %+v", got)
+	}
+	found, _ := c.doctor("--no-model")
+	if !slices.ContainsFunc(found.Findings, func(f finding) bool { return f.Evidence == "without it, it answered 307" }) {
+		t.Errorf("doctor asked the Gateway at its bare host and found %+v", found.Findings)
 	}
 }
 

@@ -253,10 +253,9 @@ func first(values ...string) string {
 
 // pool returns the user pool of the profile.
 func pool(p profile.Profile) *cognito.Pool {
-	return &cognito.Pool{
-		Endpoint: p.CognitoEndpoint, UserPoolID: p.UserPoolID, ClientID: p.ClientID, Now: time.Now,
-		HTTP: &http.Client{Transport: bearer.NewTransport(), Timeout: 30 * time.Second},
-	}
+	client := bearer.NewPlainClient()
+	client.Timeout = 30 * time.Second
+	return &cognito.Pool{Endpoint: p.CognitoEndpoint, UserPoolID: p.UserPoolID, ClientID: p.ClientID, Now: time.Now, HTTP: client}
 }
 
 // client returns an HTTP client that sends the person's token.

@@ -30,8 +30,7 @@ type Tokens interface {
 
 // Transport adds the Authorization header. A response of 401 or 403 makes it renew the token and
 // repeat the request once: for a token that is present but bad or expired, AgentCore's documents
-// leave open which of the two comes back. It never sends a token to another host than the one
-// that was asked for: http.Client copies headers to redirects, so redirects are not followed.
+// leave open which of the two comes back.
 type Transport struct {
 	Tokens Tokens
 	Base   http.RoundTripper
@@ -40,19 +39,22 @@ type Transport struct {
 // NewClient returns a client that speaks with the tokens given. Connecting may take 10 seconds;
 // how long a response may take is the business of the request's context.
 func NewClient(tokens Tokens) *http.Client {
-	return &http.Client{
-		Transport:     &Transport{Tokens: tokens, Base: NewTransport()},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	client := NewPlainClient()
+	client.Transport = &Transport{Tokens: tokens, Base: client.Transport}
+	return client
 }
 
-// NewTransport returns a transport whose connections are made within 10 seconds.
-func NewTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true,
+// NewPlainClient is NewClient without tokens. Neither follows redirects: http.Client would send bodies and headers, in
+// which passwords and tokens are, on to wherever they point.
+func NewPlainClient() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+			TLSHandshakeTimeout: 10 * time.Second,
+			ForceAttemptHTTP2:   true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
