@@ -248,11 +248,17 @@ the bridge, which verifies the token; without it the claims are only what the to
 // printJSON prints v to standard output, indented.
 func (a *app) printJSON(v any) error { return encodeJSON(a.stdout, v) }
 
+// encodeJSON writes v so that a terminal can show it.
 func encodeJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(v); err != nil {
+	err := encoder.Encode(v)
+	if err == nil {
+		_, err = io.WriteString(w, markdown.EscapeJSON(text.String()))
+	}
+	if err != nil {
 		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil

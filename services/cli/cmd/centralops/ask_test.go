@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/central-ops/central-ops/services/cli/internal/markdown"
 )
 
 const oneTablePlain = `I ask all accounts.
@@ -167,7 +169,7 @@ func TestAskEscapesAreRemoved(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
 	d.answer = func(w http.ResponseWriter, _ *http.Request) {
-		stream(w, `{"type":"text","text":"a\u001b]0;pwned\u0007b \u009b2Jc \u202ed"}`, complete[1])
+		stream(w, `{"type":"text","text":"a\u001b]0;pwned\u0007b \u009b2Jc \u202e\u200fd"}`, `{"type":"done","note":"\u009b2J\u2066"}`)
 	}
 	c := signedInCLI(t, d)
 	if got := c.run("ask", "--quiet", "x"); !strings.HasPrefix(got.stdout, "a]0;pwnedb 2Jc d\n") {
@@ -175,6 +177,14 @@ func TestAskEscapesAreRemoved(t *testing.T) {
 	}
 	if _, text := c.start(80, "ask", "--quiet", "x").end(); !strings.HasPrefix(text, "a]0;pwnedb 2Jc d\r\n") {
 		t.Errorf("terminal: %q", text)
+	}
+	got := c.run("ask", "--quiet", "--json", "x")
+	var whole struct{ Response, Note string }
+	if err := json.Unmarshal([]byte(got.stdout), &whole); err != nil || whole.Response != "a\u001b]0;pwned\u0007b \u009b2Jc \u202e\u200fd" || whole.Note != "\u009b2J\u2066" {
+		t.Errorf("JSON, which loses nothing: %q, %v", got.stdout, err)
+	}
+	if got.stdout != markdown.Clean(got.stdout) {
+		t.Errorf("JSON controls the terminal: %q", got.stdout)
 	}
 }
 

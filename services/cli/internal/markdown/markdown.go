@@ -26,14 +26,29 @@ import (
 // characters that change the direction of text.
 func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return r
-		case unicode.IsControl(r), r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == unicode.ReplacementChar:
+		if acts(r) || r == unicode.ReplacementChar {
 			return -1
 		}
 		return r
 	}, s)
+}
+
+// acts reports whether a terminal may take r for a command: a control character, or one that turns text around.
+func acts(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r)
+}
+
+// EscapeJSON returns JSON text with \u escapes for what Clean removes: it is in strings only, and says the same.
+func EscapeJSON(text string) string {
+	var out strings.Builder
+	for _, r := range text {
+		if acts(r) {
+			fmt.Fprintf(&out, `\u%04x`, r) // none is beyond U+FFFF
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.String()
 }
 
 // CleanLine is Clean for text that has to stay in one line.

@@ -139,14 +139,15 @@ func TestSplitterShowsWholeBlocks(t *testing.T) {
 	}
 }
 
-// Nothing that an answer says reaches the terminal as a control character, whatever it is.
+// Nothing that an answer says reaches the terminal as a control character or turns text around, whatever it is.
 func FuzzRenderIsClean(f *testing.F) {
 	f.Add("&#27;[2J &#x9b;1m `a&#27;` [x](&#27;y)", 20)
 	f.Add("a\x1b[2Jb \u202e| c |\n|---|\n| \x9b1m |\n", 20)
+	f.Add("&rlm;111 - 222 \u061c333&#x200e;", 20)
 	f.Fuzz(func(t *testing.T, source string, width int) {
 		style := Style{Width: min(max(width, 0), 200)}
 		for _, r := range Render(source, style) {
-			if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			if unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r) {
 				t.Fatalf("Render(%q) has %q", source, r)
 			}
 		}
