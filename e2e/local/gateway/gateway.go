@@ -59,6 +59,13 @@ var Assumptions = []assumed.Row{
 		Check:  "log the method in the interceptor",
 	},
 	{
+		ID:     "gateway-interceptor-authorization",
+		Where:  "gateway",
+		Assume: "an Authorization that the interceptor returns is passed on to the target; one that it leaves out is not missed",
+		Source: "that it may be returned is documented, and was seen in a Lambda's client context; public interceptors that return the body alone work",
+		Check:  "call a target that returns its client context, with an interceptor that returns Authorization and with one that does not",
+	},
+	{
 		ID:     "gateway-interceptor-fails",
 		Where:  "gateway",
 		Assume: "an interceptor that fails makes the request fail with HTTP 500 and JSON-RPC code -32603; the target is not called",
