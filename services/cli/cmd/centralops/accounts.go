@@ -53,7 +53,7 @@ whether its target role can be used, and if not, why.`,
 			if asJSON {
 				err = a.printJSON(map[string]any{"accounts": states})
 			} else {
-				err = writeAccounts(a.stdout, states, a.style(a.stdout))
+				err = writeAccounts(a.stdout, states, a.style())
 			}
 			if err != nil || listOnly {
 				return err
@@ -238,7 +238,7 @@ the bridge, which verifies the token; without it the claims are only what the to
 				return failed
 			}
 			fmt.Fprintln(a.stdout)
-			return writeAccounts(a.stdout, states, a.style(a.stdout))
+			return writeAccounts(a.stdout, states, a.style())
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -267,4 +268,27 @@ func TestAskInterrupt(t *testing.T) {
 		t.Errorf("status %d: %q", status, text)
 	}
 	<-gone // the server knows that nobody waits any more
+}
+
+// An answer that did not get to where it was to go is no answer, whatever the targets say.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	closed, err := os.Open(os.DevNull) // for reading alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed.Close()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	for _, args := range [][]string{{"ask", "-q", "x"}, {"ask", "-q", "--json", "x"}, {"ask", "-q", "--csv", "x"}, {"doctor"}, {"whoami"}, {"configure", "--show"}} {
+		cmd := c.command(args...)
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = closed, &stderr
+		syncState()
+		err := cmd.Run()
+		syncState()
+		if got := status(t, err); got != 1 || !strings.Contains(stderr.String(), "write /dev/stdout: bad file descriptor") {
+			t.Errorf("%q: status %d, %q; want 1 and why", args, got, stderr.String())
+		}
+	}
 }

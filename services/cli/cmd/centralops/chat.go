@@ -32,7 +32,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 ` + slashHelp(),
 		Example: `  centralops chat`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !terminal.Is(a.stdin) || !terminal.Is(a.stdout) {
+			if !terminal.Is(a.stdin) || !terminal.Is(a.stdout.file) {
 				return usage("centralops ask <question>", "chat needs a terminal")
 			}
 			if session == "" {
@@ -45,7 +45,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 				return err
 			}
 			client := a.client(p, store)
-			editor, err := terminal.NewEditor(a.stdin, a.stdout, store.HistoryPath(p.Name), completeSlash)
+			editor, err := terminal.NewEditor(a.stdin, a.stdout.file, store.HistoryPath(p.Name), completeSlash)
 			if err != nil {
 				return err
 			}
@@ -185,7 +185,7 @@ func (c *chat) accounts(ctx context.Context, _ string) error {
 	if err != nil {
 		return err
 	}
-	return writeAccounts(c.app.stdout, states, c.app.style(c.app.stdout))
+	return writeAccounts(c.app.stdout, states, c.app.style())
 }
 
 func (c *chat) renew(context.Context, string) error {

@@ -140,6 +140,6 @@ func (a *app) showProfile() error {
 		}
 		rows = append(rows, []string{field.Key, markdown.CleanLine(value), from})
 	}
-	fmt.Fprint(a.stdout, markdown.Columns(rows, a.style(a.stdout)))
+	fmt.Fprint(a.stdout, markdown.Columns(rows, a.style()))
 	return effective.Check()
 }

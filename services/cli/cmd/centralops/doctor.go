@@ -107,15 +107,16 @@ var marks = map[string]struct{ mark, color string }{
 }
 
 func (a *app) printCheck(c check) {
+	style := a.style()
 	mark := marks[c.Status].mark
-	if a.color(a.stdout) {
+	if style.Color {
 		mark = marks[c.Status].color + mark + "\x1b[0m"
 	}
 	text := c.Detail
 	if c.Next != "" {
 		text += "; try: " + c.Next
 	}
-	io.WriteString(a.stdout, markdown.Hang(fmt.Sprintf("%s %-24s ", mark, markdown.CleanLine(c.Name)), markdown.CleanLine(text), a.style(a.stdout).Width))
+	io.WriteString(a.stdout, markdown.Hang(fmt.Sprintf("%s %-24s ", mark, markdown.CleanLine(c.Name)), markdown.CleanLine(text), style.Width))
 }
 
 // printSummary counts the outcomes.
@@ -137,7 +138,7 @@ func (a *app) printFindings(findings []finding) {
 	if len(findings) == 0 {
 		return
 	}
-	width := a.style(a.stdout).Width
+	width := a.style().Width
 	fmt.Fprintf(a.stdout, "\n%s\n", markdown.Hang("", "What AWS's documents leave open, as seen here:", width))
 	for _, f := range findings {
 		io.WriteString(a.stdout, markdown.Hang(fmt.Sprintf("%-10s ", f.State), fmt.Sprintf("%s (%s)", f.Statement, markdown.CleanLine(f.Evidence)), width))

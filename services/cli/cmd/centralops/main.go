@@ -27,14 +27,17 @@ func main() {
 func run(ctx context.Context, args []string, getenv func(string) string, stdin, stdout, stderr *os.File) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	a := &app{getenv: getenv, stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{getenv: getenv, stdin: stdin, stdout: &output{file: stdout}, stderr: stderr}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(a.stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var status exitStatus
+	if a.stdout.failed != nil && (err == nil || errors.As(err, &status)) {
+		err = a.stdout.failed
+	}
 	switch {
 	case err == nil:
 		return centralops.ExitComplete

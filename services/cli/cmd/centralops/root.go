@@ -21,12 +21,27 @@ import (
 
 // app is what all commands share: streams, the environment, and the flags of every command.
 type app struct {
-	getenv                func(string) string
-	stdin, stdout, stderr *os.File
+	getenv        func(string) string
+	stdin, stderr *os.File
+	stdout        *output
 
 	profileName string
 	profileFile string
 	settings    map[string]*string // by key: the flags of profile.Fields
+}
+
+// output is standard output. It keeps the first error, because a command does not look at each of its writes.
+type output struct {
+	file   *os.File
+	failed error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.file.Write(p)
+	if o.failed == nil {
+		o.failed = err
+	}
+	return n, err
 }
 
 // root returns the command tree.
@@ -268,15 +283,11 @@ func (a *app) agent(p profile.Profile, client *http.Client) *runtime.Client {
 	return &runtime.Client{Base: p.RuntimeURL, ARN: p.RuntimeARN, Qualifier: p.Qualifier, HTTP: client}
 }
 
-// style returns how to render for f.
-func (a *app) style(f *os.File) markdown.Style {
-	if !terminal.Is(f) {
+// style returns how to render for standard output.
+func (a *app) style() markdown.Style {
+	if !terminal.Is(a.stdout.file) {
 		return markdown.Style{}
 	}
-	return markdown.Style{Width: terminal.Width(f), Color: a.color(f)}
-}
-
-// color reports whether f takes colour: https://no-color.org
-func (a *app) color(f *os.File) bool {
-	return terminal.Is(f) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+	// https://no-color.org
+	return markdown.Style{Width: terminal.Width(a.stdout.file), Color: a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"}
 }

@@ -59,7 +59,7 @@ type call struct {
 func (a *app) newView(ctx context.Context, how format, quiet bool, directory *directory) *view {
 	v := &view{app: a, ctx: ctx, format: how, quiet: quiet, directory: directory}
 	if how == formatHuman {
-		v.style = a.style(a.stdout)
+		v.style = a.style()
 	}
 	if !quiet && terminal.Is(a.stderr) && a.getenv("TERM") != "dumb" {
 		v.status = terminal.NewStatus(a.stderr)
