@@ -63,7 +63,7 @@ A session is a conversation: a question with the session of an earlier answer ma
 			} else if err := centralops.CheckSessionID(session); err != nil {
 				return err
 			}
-			question, err := a.question(args[0])
+			question, err := a.question(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -92,16 +92,22 @@ A session is a conversation: a question with the session of an earlier answer ma
 // maxQuestion is the most bytes of a question; the agent takes a body of 1 MiB.
 const maxQuestion = 1<<20 - 1<<10
 
-func (a *app) question(arg string) (string, error) {
+func (a *app) question(ctx context.Context, arg string) (string, error) {
 	if arg == "-" {
-		raw, err := io.ReadAll(io.LimitReader(a.stdin, maxQuestion+1))
+		read, err := untilInterrupted(ctx, "ask", func() (string, error) {
+			raw, err := io.ReadAll(io.LimitReader(a.stdin, maxQuestion+1))
+			if err != nil {
+				err = fmt.Errorf("read the question: %w", err)
+			}
+			return string(raw), err
+		})
 		if err != nil {
-			return "", fmt.Errorf("read the question: %w", err)
+			return "", err
 		}
-		if len(raw) > maxQuestion {
+		if len(read) > maxQuestion {
 			return "", usage("a shorter question", "the question has more than %d bytes", maxQuestion)
 		}
-		arg = string(raw)
+		arg = read
 	}
 	if arg = strings.TrimSpace(arg); arg == "" {
 		return "", usage(`centralops ask "Which accounts have instances running in eu-west-1?"`, "the question is empty")

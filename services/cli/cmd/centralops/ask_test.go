@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -289,6 +290,34 @@ func TestOutputThatCannotBeWritten(t *testing.T) {
 		syncState()
 		if got := status(t, err); got != 1 || !strings.Contains(stderr.String(), "write /dev/stdout: bad file descriptor") {
 			t.Errorf("%q: status %d, %q; want 1 and why", args, got, stderr.String())
+		}
+	}
+}
+
+// Ctrl-C ends the program while it reads standard input, too.
+func TestInterruptWhileReading(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	for op, args := range map[string][]string{"ask": {"ask", "-"}, "sign in": {"login", "-u", "alice", "--password-stdin"}} {
+		cmd := signedInCLI(t, d).command(args...)
+		stdin, err := cmd.StdinPipe() // stays open: there is always more to come
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		// More than a pipe holds: once it is written the program is reading.
+		if _, err := io.WriteString(stdin, strings.Repeat("x", 128<<10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		if got := status(t, cmd.Wait()); got != 1 || stderr.String() != "centralops: "+op+": cancelled\n" {
+			t.Errorf("%s: status %d, %q; want 1 and cancelled", op, got, stderr.String())
 		}
 	}
 }

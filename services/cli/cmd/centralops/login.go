@@ -47,7 +47,7 @@ The app client must allow the address http://localhost:<port>/callback.`,
 				defer cancel()
 				return a.loginWithBrowser(ctx, port, noOpen)
 			}
-			person := &person{in: a.stdin, out: a.stderr}
+			person := &person{ctx: cmd.Context(), in: a.stdin, out: a.stderr}
 			if username = first(username, a.getenv("CENTRALOPS_USERNAME")); username == "" {
 				if username, err = person.username(); err != nil {
 					return err
@@ -150,6 +150,7 @@ func (a *app) logoutCommand() *cobra.Command {
 
 // person asks whoever sits at the terminal. It implements cognito.Person.
 type person struct {
+	ctx     context.Context // of the command
 	in, out *os.File
 	lines   *bufio.Reader // of in; made when first used, because it reads ahead
 }
@@ -217,7 +218,7 @@ func (p *person) line() (string, error) {
 	if p.lines == nil {
 		p.lines = bufio.NewReader(p.in)
 	}
-	line, err := p.lines.ReadString('\n')
+	line, err := untilInterrupted(p.ctx, "sign in", func() (string, error) { return p.lines.ReadString('\n') })
 	line = strings.TrimRight(line, "\r\n")
 	if line != "" {
 		return line, nil
@@ -231,7 +232,7 @@ func (p *person) line() (string, error) {
 // nothing returns err, or what it means at a prompt: that nothing was typed, or Ctrl-C.
 func nothing(err error) error {
 	if errors.Is(err, terminal.ErrInterrupted) {
-		return &centralops.Error{Op: "sign in", Message: "cancelled", Err: err}
+		return cancelled("sign in", err)
 	}
 	if errors.Is(err, io.EOF) {
 		return usage("centralops login", "nothing was entered")

@@ -167,3 +167,14 @@ func TestLoginWithBrowser(t *testing.T) {
 		t.Errorf("whoami after a sign-in with a browser: %+v", got)
 	}
 }
+
+func TestLoginWithBrowserInterrupt(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	s := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile()).start(80, "login", "--browser", "--no-open", "--callback-port", "0")
+	s.wait("Sign in at this address:")
+	s.send("\x03")
+	if status, text := s.end(); status != 1 || !strings.Contains(text, "centralops: sign in: cancelled\r\n") {
+		t.Errorf("status %d:\n%s", status, text)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -198,6 +199,30 @@ func (l limit) Set(text string) error {
 func timeoutFlag(cmd *cobra.Command, into *time.Duration, value time.Duration, help string) {
 	*into = value
 	cmd.Flags().Var(limit{into}, "timeout", help)
+}
+
+// untilInterrupted returns what read returns, or that op was cancelled: the signal of Ctrl-C does not end a read.
+func untilInterrupted(ctx context.Context, op string, read func() (string, error)) (string, error) {
+	type outcome struct {
+		text string
+		err  error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		text, err := read()
+		done <- outcome{text, err}
+	}()
+	select {
+	case got := <-done:
+		return got.text, got.err
+	case <-ctx.Done():
+		return "", cancelled(op, ctx.Err())
+	}
+}
+
+// cancelled is the error of what a person has stopped: no kind of failure, and nothing to try.
+func cancelled(op string, cause error) error {
+	return &centralops.Error{Op: op, Message: "cancelled", Err: cause}
 }
 
 // store returns the program's folder.

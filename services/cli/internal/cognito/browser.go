@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -57,6 +58,9 @@ func (p *Pool) SignInWithBrowser(ctx context.Context, hostedUI string, port int,
 
 	select {
 	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return centralops.Tokens{}, bearer.TransportError("sign in", hostedUI, ctx.Err())
+		}
 		return centralops.Tokens{}, fault(centralops.Timeout, "the browser did not come back in time", "centralops login --browser --timeout 10m")
 	case came := <-back.codes:
 		if came.err != nil {
