@@ -37,9 +37,11 @@ const member = "222222222222"
 // role against testdata/member.json. Where a policy stands there, the golden files of infra/policy are named, which the
 // policy evaluator judges: what is judged is what is deployed.
 //
-// On the way it has a create fail half-way, puts a second environment into the same accounts, reads the bridge's role
-// through stack references, replaces everything, and destroys. In the end both accounts are as they were in the beginning.
+// On the way it has a create fail half-way, repeats and refreshes without a change, changes the model in place, puts a second
+// environment into the same accounts, reads the bridge's role through stack references, replaces everything, and destroys.
+// In the end both accounts are as they were in the beginning.
 func TestWhatExists(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	lossy := &lossy{next: b.front}
 	server := httptest.NewServer(lossy)
@@ -75,7 +77,31 @@ func TestWhatExists(t *testing.T) {
 	if got := b.front.Left(); got != 2 {
 		t.Errorf("%d AgentCore resources after two creates that were taken up again, want a gateway and a runtime", got)
 	}
-	b.golden(t, "environment.json", b.inventory(t, central), b.outputs(t))
+	made, exports := b.inventory(t, central), b.outputs(t)
+	b.golden(t, "environment.json", made, exports)
+	for _, name := range []string{"region", "userPoolId", "userPoolClientId", "discoveryUrl", "runtimeArn", "gatewayUrl", "bridgeRoleArn", "imageUri"} {
+		if exports[name] == "" {
+			t.Errorf("export %s is missing", name)
+		}
+	}
+	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
+	b.pulumi(t, "refresh", "--yes", "--skip-preview", "--expect-no-changes")
+	if diff := cmp.Diff(made, b.inventory(t, central)); diff != "" {
+		t.Errorf("an up and a refresh without a change changed (-before +after):\n%s", diff)
+	}
+
+	// A change in the configuration updates in place: no id changes, and the endpoint is at the new version.
+	const model = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+	b.set(t, "central-ops:model", model)
+	b.pulumi(t, "up", "--yes", "--skip-preview")
+	if diff := cmp.Diff(exports, b.outputs(t)); diff != "" {
+		t.Errorf("exports changed with the model (-before +after):\n%s", diff)
+	}
+	environment(made)["MODEL_ID"] = model
+	if diff := cmp.Diff(made["runtimes"], b.inventory(t, central)["runtimes"]); diff != "" {
+		t.Errorf("runtime after another model mismatch (-want +got):\n%s", diff)
+	}
+	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
 
 	// What the emulator does not have is planned, at least.
 	b.plans(t, map[string]string{"provisionedConcurrency": "2", "gatewayLogs": "true", "alarmEmail": "ops@example.com", "monthlyBudgetUSD": "100", "stackSetOUs": `["ou-abcd-12345678"]`},
@@ -159,6 +185,12 @@ func TestWhatExists(t *testing.T) {
 	deployer.covered(t, "../../docs/deployer-policy.json", 60)
 	delete(joiner.seen, "sts:AssumeRole") // it is how this test becomes the member account's deployer
 	joiner.covered(t, "../../docs/member-deployer-policy.json", 15)
+}
+
+// environment is that of the runtime of an inventory.
+func environment(inventory map[string]any) map[string]any {
+	runtime := inventory["runtimes"].(map[string]any)["central_ops_dev"].(map[string]any)
+	return runtime["Environment"].(map[string]any)
 }
 
 // environment makes a stack of that name and environment, with the configuration that infra/policy/testdata is made of.

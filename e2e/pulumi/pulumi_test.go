@@ -21,7 +21,6 @@ import (
 	"github.com/central-ops/central-ops/e2e/local/controlplane"
 	"github.com/central-ops/central-ops/e2e/local/moto"
 	"github.com/central-ops/central-ops/e2e/local/motoenv"
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
@@ -127,62 +126,4 @@ func (b *box) endpoint() string {
 		}
 	}
 	return ""
-}
-
-func TestEnvironmentAndMember(t *testing.T) {
-	b := open(t)
-	b.stack(t, "dev", b.endpoint())
-	b.set(t, "central-ops:accounts", `[{"id":"111111111111","name":"Central","role":"central","environment":"shared"},{"id":"222222222222","name":"Production","environment":"prod"}]`)
-	b.set(t, "central-ops:access", `{"ops":["all"]}`)
-	b.set(t, "central-ops:externalId", "central-ops-test")
-	b.set(t, "central-ops:gatewayLogs", "false") // neither the emulator nor a local aws plugin has log deliveries; infra's mocks check them
-
-	b.pulumi(t, "up", "--yes", "--skip-preview")
-	var exports map[string]string
-	if err := json.Unmarshal([]byte(b.pulumi(t, "stack", "output", "--json")), &exports); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"region", "userPoolId", "userPoolClientId", "discoveryUrl", "runtimeArn", "gatewayUrl", "bridgeRoleArn", "imageUri"} {
-		if exports[name] == "" {
-			t.Errorf("export %s is missing", name)
-		}
-	}
-	if !strings.HasPrefix(exports["runtimeArn"], "arn:aws:bedrock-agentcore:us-east-1:111111111111:runtime/central_ops_dev-") {
-		t.Errorf("runtimeArn = %q", exports["runtimeArn"])
-	}
-	if got := b.front.Left(); got != 2 {
-		t.Errorf("%d AgentCore resources, want a gateway and a runtime", got)
-	}
-	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
-	b.pulumi(t, "refresh", "--yes", "--expect-no-changes", "--skip-preview")
-
-	// A change in the configuration updates in place: no id changes.
-	b.set(t, "central-ops:model", "us.anthropic.claude-haiku-4-5-20251001-v1:0")
-	b.pulumi(t, "up", "--yes", "--skip-preview")
-	var after map[string]string
-	if err := json.Unmarshal([]byte(b.pulumi(t, "stack", "output", "--json")), &after); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(exports, after); diff != "" {
-		t.Errorf("exports changed with the model (-before +after):\n%s", diff)
-	}
-	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
-
-	b.project = filepath.Join(b.root, "infra", "member")
-	b.stack(t, "222222222222", b.endpoint())
-	b.pulumi(t, "config", "set", "--path", "aws:assumeRole.roleArn", "arn:aws:iam::222222222222:role/deploy")
-	b.set(t, "central-ops-member:bridgeRoleArn", exports["bridgeRoleArn"])
-	b.set(t, "central-ops-member:externalId", "central-ops-test")
-	b.set(t, "central-ops-member:allowedAccountId", "222222222222")
-	b.pulumi(t, "up", "--yes", "--skip-preview")
-	if got := strings.TrimSpace(b.pulumi(t, "stack", "output", "targetRoleArn")); got != "arn:aws:iam::222222222222:role/CentralOpsTargetRole" {
-		t.Errorf("targetRoleArn = %q", got)
-	}
-	b.pulumi(t, "up", "--yes", "--skip-preview", "--expect-no-changes")
-	b.pulumi(t, "destroy", "--yes", "--skip-preview")
-	b.project = b.root
-	b.pulumi(t, "destroy", "--yes", "--skip-preview")
-	if got := b.front.Left(); got != 0 {
-		t.Errorf("%d AgentCore resources are left", got)
-	}
 }

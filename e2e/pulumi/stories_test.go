@@ -32,6 +32,7 @@ var stories = []string{
 
 // The stories pass on what Pulumi has deployed, and no longer when one value of it is wrong.
 func TestStoriesOnTheDeployment(t *testing.T) {
+	t.Parallel()
 	b := open(t)
 	w := newWorld(t, b)
 
@@ -286,7 +287,7 @@ func newWorld(t *testing.T, b *box) *world {
 	b.set(t, "central-ops:access", `{"ops":["all"],"prod-readers":["env:prod"],"viewers":["env:staging"]}`)
 	b.set(t, "central-ops:externalId", externalID)
 	b.set(t, "central-ops:organizationId", local.OrganizationID)
-	b.set(t, "central-ops:gatewayLogs", "false") // as in TestEnvironmentAndMember
+	b.set(t, "central-ops:gatewayLogs", "false") // the emulator has no log deliveries
 	b.pulumi(t, "up", "--yes", "--skip-preview")
 	stack, err := e2e.ParseStack("dev", []byte(b.pulumi(t, "stack", "output", "--json")))
 	if err != nil {
