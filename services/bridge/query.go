@@ -135,6 +135,9 @@ type Config struct {
 	// Encode writes JSON as EncodeJSON does, which it is if nil. Most of an answer is rows, so that this
 	// is where a faster one pays.
 	Encode func(v any) ([]byte, error)
+	// Enter begins an account's part of a query, whose answer takes memory until the function that it returns
+	// is called; nil for nothing to do.
+	Enter func(ctx context.Context) (context.Context, func())
 }
 
 // Bridge answers queries. It is safe for concurrent use.
@@ -152,6 +155,9 @@ type Bridge struct {
 func New(directory Directory, policies Policies, catalog Catalog, shaper Shaper, asker Asker, auditor Auditor, config Config) *Bridge {
 	if config.Encode == nil {
 		config.Encode = EncodeJSON
+	}
+	if config.Enter == nil {
+		config.Enter = func(ctx context.Context) (context.Context, func()) { return ctx, func() {} }
 	}
 	return &Bridge{directory, policies, catalog, shaper, asker, auditor, config}
 }
@@ -389,6 +395,8 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 		}
 		return settled(p.everywhere(func(region string) Result { return p.refused(region, p.denied[region]) })...)
 	}
+	ctx, leave := r.bridge.config.Enter(ctx)
+	defer leave()
 	start := time.Now()
 	report, err := r.bridge.asker.Ask(ctx, r.person, p.account, Ask{
 		Operation: r.operation, Params: r.params, Regions: p.regions, Enabled: p.all, Home: r.bridge.config.Home,

@@ -10,8 +10,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -31,6 +33,9 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 	if c.MemoryMB > 0 && getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(processors(c.MemoryMB))
 	}
+	if c.MemoryMB > 0 && getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(c.MemoryMB) << 20 / 10 * 9)
+	}
 	b, err := wire(ctx, c, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "bridge: %v\n", err)
@@ -47,4 +52,17 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 func processors(memoryMB int) int {
 	const each = 1769
 	return (memoryMB + each - 1) / each
+}
+
+// unread is the most that an answer holds of memory while it waits for room, of a server that speaks HTTP/2.
+const unread = 512 << 10
+
+// roomOf is how many bytes of answers are worked on at a time by a function of so much memory that asks so many accounts at a
+// time. An answer takes some five times its size until its rows are made; what else a query over hundreds of accounts takes
+// are some 64 MB.
+func roomOf(memoryMB, concurrency int) int64 {
+	if memoryMB == 0 {
+		return math.MaxInt64 // not in Lambda: nobody ends a process for what it takes
+	}
+	return max(int64(memoryMB*9/10-64)<<20-int64(concurrency)*unread, 20<<20) / 5
 }

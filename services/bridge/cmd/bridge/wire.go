@@ -31,6 +31,7 @@ import (
 	"github.com/central-ops/central-ops/services/bridge/internal/lambdaapi"
 	"github.com/central-ops/central-ops/services/bridge/internal/operations"
 	"github.com/central-ops/central-ops/services/bridge/internal/policy"
+	"github.com/central-ops/central-ops/services/bridge/internal/room"
 	"github.com/central-ops/central-ops/services/bridge/internal/rows"
 	"github.com/central-ops/central-ops/services/bridge/internal/sessions"
 	"github.com/central-ops/central-ops/services/bridge/internal/source"
@@ -84,7 +85,7 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 		t.MaxConnsPerHost = c.Concurrency
 		t.IdleConnTimeout = 5 * time.Minute
 		t.ForceAttemptHTTP2 = true
-		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second}
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 5 * time.Second, PingTimeout: 3 * time.Second, MaxReceiveBufferPerStream: unread}
 	})
 	sdk.HTTPClient = base
 	client := &http.Client{Transport: base.GetTransport(), CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -102,7 +103,8 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	if c.SessionTable != "" {
 		shared = sessions.New(database, c.SessionTable)
 	}
-	upstream := awsmcp.New(client, shared, logger, awsmcp.Config{Endpoint: c.Endpoint, Region: c.SigningRegion, Trace: telemetry.Inject})
+	answers := room.New(roomOf(c.MemoryMB, c.Concurrency))
+	upstream := awsmcp.New(client, shared, logger, awsmcp.Config{Endpoint: c.Endpoint, Region: c.SigningRegion, Trace: telemetry.Inject, Room: answers.Take})
 	tokens := sts.NewFromConfig(sdk)
 	roles := assume.New(tokens, assume.Config{
 		Partition: partition(c.Region), RoleName: c.TargetRoleName, SessionName: c.SessionName(), ExternalID: c.ExternalID})
@@ -117,7 +119,7 @@ func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error
 	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
 	core := bridge.New(directory, policies, newCatalog(table, c.AllowDataReads), rows.Compile,
 		tracer.Asker(ask.New(roles, sandbox{upstream}, logger)), audit.New(logger), bridge.Config{
-			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: driftNotes(upstream), Encode: encodeJSON})
+			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: driftNotes(upstream), Encode: encodeJSON, Enter: answers.Enter})
 	p := &program{handler: lambdaapi.New(verifier, core, hub, logger, encodeJSON, c.MaxBytes), hub: hub, verifier: verifier, sts: tokens, tracer: tracer, logger: logger}
 	if c.Tracing {
 		p.sendSpansAfterAnswers(ctx, c.RuntimeAPI)

@@ -75,6 +75,10 @@ const (
 	// maxAnswer bounds the body of one answer. The server's own limit is not published; the bridge's
 	// script stops reading pages at 4 MB an account.
 	maxAnswer = 32 << 20
+	// smallAnswer is the size up to which an answer takes no Room, and unknownAnswer what one takes of which nobody
+	// says how long it is: twice what the script stops at, which stands in its answer as text as well.
+	smallAnswer   = 64 << 10
+	unknownAnswer = 8 << 20
 	// maxAttempts bounds how often one message is sent: the deadline may be far away.
 	maxAttempts = 6
 	firstPause  = 200 * time.Millisecond
@@ -102,6 +106,8 @@ type Config struct {
 	// Trace sets the headers that carry ctx's trace to the server, before the request is signed; nil
 	// for none.
 	Trace func(ctx context.Context, headers http.Header)
+	// Room waits until an answer of so many bytes may be read; nil for at once.
+	Room func(ctx context.Context, bytes int64) error
 }
 
 // Sessions shares MCP session ids between execution environments. Its methods are safe for
@@ -520,7 +526,11 @@ func once[R any](ctx context.Context, c *Client, st *state, role bridge.RoleSess
 		return answer[R]{}, err
 	}
 	defer response.Body.Close()
-	data, err := readBody(response.Header.Get("Content-Type"), io.LimitReader(response.Body, maxAnswer+1), response.ContentLength, id)
+	within, err := c.within(ctx, response)
+	if err != nil {
+		return answer[R]{}, err
+	}
+	data, err := readBody(response.Header.Get("Content-Type"), within, response.ContentLength, id)
 	if err != nil {
 		return answer[R]{}, err
 	}
@@ -528,6 +538,19 @@ func once[R any](ctx context.Context, c *Client, st *state, role bridge.RoleSess
 		return answer[R]{}, c.failure(role, bridge.Unavailable, "narrow params, or ask for fewer Regions", fmt.Errorf("the answer is larger than %d MB", maxAnswer>>20))
 	}
 	return read[R](c, role, response, valid(data), id)
+}
+
+// within returns the body of response, of which no more is read than there is room for, nor much more than maxAnswer.
+func (c *Client) within(ctx context.Context, response *http.Response) (io.Reader, error) {
+	body := io.LimitReader(response.Body, maxAnswer+1)
+	switch length := response.ContentLength; {
+	case c.config.Room == nil || length >= 0 && length <= smallAnswer:
+		return body, nil
+	case length < 0:
+		return &growing{body, smallAnswer, func() error { return c.config.Room(ctx, unknownAnswer) }}, nil
+	default:
+		return body, c.config.Room(ctx, length)
+	}
 }
 
 // isReset says whether err is a connection that ended under a request, as it does after a freeze.

@@ -109,6 +109,29 @@ func readBody(contentType string, body io.Reader, length, id int64) ([]byte, err
 	}
 }
 
+// growing is a body of unknown length: before more than left of it is read, there must be room.
+type growing struct {
+	io.Reader
+	left int
+	room func() error // nil once there is
+}
+
+func (g *growing) Read(p []byte) (int, error) {
+	if g.room == nil {
+		return g.Reader.Read(p)
+	}
+	if g.left == 0 {
+		if err := g.room(); err != nil {
+			return 0, err
+		}
+		g.room = nil
+		return g.Reader.Read(p)
+	}
+	n, err := g.Reader.Read(p[:min(len(p), g.left)])
+	g.left -= n
+	return n, err
+}
+
 // valid returns text with what is not UTF-8 as U+FFFD.
 func valid(text []byte) []byte {
 	if utf8.Valid(text) {
