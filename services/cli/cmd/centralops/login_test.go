@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -77,9 +78,37 @@ func TestLoginInterrupt(t *testing.T) {
 		if status, text := s.end(); status != 1 || !strings.Contains(text, "centralops: sign in: cancelled\r\n") {
 			t.Errorf("Ctrl-C at %q: status %d:\n%s", last.prompt, status, text)
 		}
+		if !s.cooked() {
+			t.Errorf("Ctrl-C at %q left the terminal raw", last.prompt)
+		}
 	}
 	if _, err := os.Stat(c.tokensFile()); !os.IsNotExist(err) {
 		t.Errorf("tokens were kept: %v", err)
+	}
+}
+
+// Whoever ends the program at a prompt gets back a terminal that shows what is typed.
+func TestTerminatedAtAPrompt(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	for prompt, args := range map[string][]string{"Password: ": {"login", "-u", "alice"}, "\n> ": {"chat"}} {
+		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+			s := signedInCLI(t, d).start(80, args...)
+			s.wait(prompt)
+			if s.cooked() {
+				t.Errorf("%q: the terminal shows what is typed", args)
+			}
+			if err := s.cmd.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			_, text := s.end()
+			if got := s.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != signal {
+				t.Errorf("%q ended by %v, want %v", args, got, signal)
+			}
+			if !s.cooked() || strings.Count(text, "\x1b[?2004h") != strings.Count(text, "\x1b[?2004l") {
+				t.Errorf("%q left the terminal raw after %v: %q", args, signal, text)
+			}
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -221,6 +222,19 @@ func (s *session) end() (int, string) {
 			s.t.Fatalf("the program does not end; the terminal shows:\n%q", s.all.String())
 		}
 	}
+}
+
+// cooked reports whether the terminal is as a shell left it: it shows what is typed, and Ctrl-C is a signal.
+func (s *session) cooked() bool {
+	s.t.Helper()
+	show := exec.Command("stty", "-a")
+	show.Stdin = s.tty
+	modes, err := show.Output()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	words := strings.Fields(string(modes))
+	return slices.Contains(words, "echo") && slices.Contains(words, "icanon") && slices.Contains(words, "isig")
 }
 
 // screen returns text without escape sequences and with plain line ends, status lines left out.

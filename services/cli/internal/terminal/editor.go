@@ -46,20 +46,22 @@ func NewEditor(in, out *os.File, history string, complete func(word string) stri
 	return e, nil
 }
 
+// In between a terminal marks what is pasted, so that the line editor can tell it from keys.
+const beginPaste, endPaste = "\x1b[?2004h", "\x1b[?2004l"
+
 // ReadLine prompts and returns a line without white space around it. A pasted text of several
 // lines is one line. Errors: io.EOF for Ctrl-D on an empty line, ErrInterrupted for Ctrl-C.
 func (e *Editor) ReadLine(prompt string) (string, error) {
-	before, err := term.MakeRaw(int(e.in.Fd()))
+	restore, err := raw(e.in, e.out, endPaste)
 	if err != nil {
-		return "", fmt.Errorf("prompt: %w", err)
+		return "", err
 	}
-	defer term.Restore(int(e.in.Fd()), before)
+	defer restore()
 	if width, height, err := term.GetSize(int(e.out.Fd())); err == nil && width > 0 {
 		_ = e.term.SetSize(width, height) // fails only when it can't redraw, and nothing is drawn yet
 	}
 	e.term.SetPrompt(prompt)
-	e.term.SetBracketedPasteMode(true)
-	defer e.term.SetBracketedPasteMode(false)
+	io.WriteString(e.out, beginPaste)
 	e.keys.interrupted = false
 	var pasted []string
 	for {

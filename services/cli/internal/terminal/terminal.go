@@ -5,10 +5,13 @@ package terminal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/clipperhouse/displaywidth"
@@ -180,17 +183,49 @@ func ReadLine(in, out *os.File, prompt string) (string, error) {
 // ask reads from a terminal in raw mode, in which Ctrl-C is a key like others. The signal that it would otherwise
 // send does not end a read.
 func ask(in, out *os.File, read func(*term.Terminal) (string, error)) (string, error) {
-	before, err := term.MakeRaw(int(in.Fd()))
+	restore, err := raw(in, out, "")
 	if err != nil {
 		return "", err
 	}
-	defer term.Restore(int(in.Fd()), before)
+	defer restore()
 	line, err := read(term.NewTerminal(stream{in, out}, ""))
 	if errors.Is(err, io.EOF) {
 		io.WriteString(out, "\r\n")
 		return "", ErrInterrupted
 	}
 	return line, err
+}
+
+// raw puts the terminal in into raw mode until restore is called, which writes leave to out. A signal that ends the program
+// does so after that: the shell would else get a terminal that does not show what is typed.
+func raw(in, out *os.File, leave string) (restore func(), err error) {
+	before, err := term.MakeRaw(int(in.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("prompt: %w", err)
+	}
+	back := func() {
+		io.WriteString(out, leave)
+		_ = term.Restore(int(in.Fd()), before) // fails only if the terminal is gone
+	}
+	ending, done := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(ending, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-done:
+		case s := <-ending:
+			back()
+			signal.Reset(s)
+			self, err := os.FindProcess(os.Getpid())
+			if err != nil || self.Signal(s) != nil {
+				os.Exit(1) // where a process can't send itself a signal
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(ending)
+		close(done)
+		back()
+	}, nil
 }
 
 // stream reads from one file and writes to another.
