@@ -30,6 +30,7 @@ build: chain ## build every binary into build/
 # What one question needs, and no more: a newcomer waits for it.
 .PHONY: chain
 chain:
+	@[ -x build/platform ] || echo "building; the first time it takes a minute or two" >&2
 	@mkdir -p build/bridge build/interceptor
 	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/bridge/bootstrap ./cmd/bridge
 	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/interceptor/bootstrap ./cmd/interceptor

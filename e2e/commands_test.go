@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -64,7 +65,7 @@ func TestDemoPrintsAnswerCoverageAndReceipts(t *testing.T) {
 		t.Fatalf("%v\n%s", err, printed)
 	}
 	for _, want := range []string{
-		"web-1", "batch-1", "offline planner", "1 of 1 targets answered; 0 denied, 0 failed, 0 skipped",
+		"web-1", "batch-1", "offline planner", "1 of 1 target answered; 0 denied, 0 failed, 0 skipped",
 		"222222222222 Production us-east-1: ok: ec2:DescribeInstances as arn:aws:iam::222222222222:role/CentralOpsTargetRole for alice",
 		"Stopped everything that was started",
 	} {
@@ -129,6 +130,15 @@ func TestLocalStaysUntilInterruptedAndLeavesNothing(t *testing.T) {
 		}
 	}
 
+	// Another one would overwrite the profile, and remove it in the end.
+	second, err := exec.CommandContext(t.Context(), filepath.Join(binaries, "platform"), "local", "-root", "..", "-build", build).CombinedOutput()
+	if err == nil || !strings.Contains(string(second), "runs from this folder already") || !strings.Contains(string(second), profile) {
+		t.Errorf("a second platform: %v\n%s", err, second)
+	}
+	if after, err := os.ReadFile(profile); err != nil || !bytes.Equal(after, encoded) {
+		t.Errorf("after a second platform the profile is: %v\n%s", err, after)
+	}
+
 	children := descendants(t, command.Process.Pid)
 	if len(children) == 0 && runtime.GOOS == "linux" {
 		t.Error("found no process of the platform; the check below would mean nothing")
@@ -158,6 +168,58 @@ func TestLocalStaysUntilInterruptedAndLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(profile); !os.IsNotExist(err) {
 		t.Errorf("the profile is left: %v", err)
+	}
+}
+
+// Ctrl-C while the platform starts says that, and not what the parts say that were cut off.
+func TestInterruptedStart(t *testing.T) {
+	t.Parallel()
+	build, root := buildDir(t), t.TempDir()
+	tools, err := os.ReadFile("../services/bridge/tools.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range map[string]string{
+		"services/bridge/tools.json": string(tools),
+		".venv/bin/python":           "#!/bin/sh\nread line\n", // never ready
+	} {
+		path = filepath.Join(root, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	printed := &output{added: make(chan struct{}, 1)}
+	command := exec.CommandContext(t.Context(), filepath.Join(binaries, "platform"), "local", "-root", root, "-build", build)
+	command.Stdout, command.Stderr = printed, printed
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	printed.await(t, "Starting Central Ops", time.Minute)
+	if err := command.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = command.Wait() // its status is looked at below
+	if !strings.HasSuffix(printed.String(), "\nplatform: interrupted; everything that was started is stopped\n") || command.ProcessState.ExitCode() != 1 {
+		t.Errorf("status %d, printed:\n%s", command.ProcessState.ExitCode(), printed)
+	}
+}
+
+// A model server that does not answer is the likeliest mistake of a first try: its address and what to check are said.
+func TestDemoSaysWhyTheModelDidNotAnswer(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close() // nobody listens there now
+	command := exec.CommandContext(t.Context(), filepath.Join(binaries, "platform"), "demo", "-root", "..", "-build", buildDir(t), "-question", "How many buckets?")
+	command.Env = append(os.Environ(), "MODEL_ENDPOINT=http://"+address+"/v1", "MODEL=qwen3")
+	printed, err := command.CombinedOutput()
+	for _, want := range []string{"The model endpoint can't be reached", address, "is MODEL_ENDPOINT right?", "the logs are in", filepath.Join("demo", "logs")} {
+		if err == nil || !strings.Contains(string(printed), want) {
+			t.Errorf("%v; the demo does not print %q:\n%s", err, want, printed)
+		}
 	}
 }
 

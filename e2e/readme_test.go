@@ -34,7 +34,7 @@ var documented = []struct {
 }{
 	{"README.md", map[string]use{
 		`make demo Q="Which accounts have instances running in eu-west-1?"`: prints("Production (222222222222)", "3 of 3 targets answered"),
-		"make demo":  prints("web-1", "1 of 1 targets answered", "Stopped everything that was started"),
+		"make demo":  prints("web-1", "1 of 1 target answered", "Stopped everything that was started"),
 		"make local": {run: (*reader).startLocal},
 		"build/centralops configure --from-file build/local/profile.json":            prints("Next: centralops login"),
 		"build/centralops login --username alice":                                    {run: (*reader).login},

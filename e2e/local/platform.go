@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"os"
@@ -119,6 +120,7 @@ type Options struct {
 	Deployment  *Deployment       // runs what was deployed; nil means the sample environment
 	GatewayAuth string            // of the sample environment: user (the default) or workload
 	LogDir      string            // gets one log file per part; "" drops the logs
+	Trouble     io.Writer         // gets a line whenever the model can't be asked; nil drops it
 	BridgeEnv   map[string]string // added to the bridge's variables, over the platform's own
 	AgentEnv    map[string]string // added to the agent's variables, over the platform's own
 
@@ -337,13 +339,25 @@ func (p *Platform) startModel(o Options) error {
 	case o.Model == Bedrock:
 		return nil // the agent calls AWS
 	}
-	p.Bedrock = bedrock.New(bedrock.Config{
+	config := bedrock.Config{
 		Model: model, Issued: p.Issued, Region: Region, Authorize: p.mayAskModel,
 		Reasoning: o.Model == Planner, // an agent that does not echo reasoning is refused
-	})
+	}
+	if o.Trouble != nil {
+		config.Logger = slog.New(slog.NewTextHandler(o.Trouble, &slog.HandlerOptions{ReplaceAttr: onlyMessage}))
+	}
+	p.Bedrock = bedrock.New(config)
 	var err error
 	p.BedrockURL, err = p.serve(p.Bedrock)
 	return err
+}
+
+// onlyMessage leaves out of a line what somebody at a terminal knows.
+func onlyMessage(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey || a.Key == slog.LevelKey {
+		return slog.Attr{}
+	}
+	return a
 }
 
 func (p *Platform) startLambda(o Options, records Records, trapURL string) error {
@@ -521,7 +535,7 @@ func (p *Platform) log(o Options, part string) (io.Writer, error) {
 	if err := os.MkdirAll(o.LogDir, 0o700); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(o.LogDir, part+".log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(filepath.Join(o.LogDir, part+".log"), os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}

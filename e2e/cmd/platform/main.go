@@ -64,7 +64,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		Binaries: *build,
 		Tools:    filepath.Join(*root, "services", "bridge", "tools.json"),
 		Python:   filepath.Join(*root, ".venv", "bin", "python"),
-		LogDir:   filepath.Join(*build, "local", "logs"),
+		LogDir:   filepath.Join(*build, args[0], "logs"),
+	}
+	if args[0] == "demo" || args[0] == "local" {
+		options.Trouble = stderr
 	}
 	if err := options.ModelFromEnv(environ); err != nil {
 		fmt.Fprintln(stderr, "platform:", err)
@@ -96,7 +99,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		fmt.Fprintf(stderr, "platform: %q is not a command: want demo, local, run or assumptions\n", command)
 		return 2
 	}
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil: // what a part says that was cut off tells nobody anything
+		fmt.Fprintln(stderr, "platform: interrupted; everything that was started is stopped")
+		return 1
+	case err != nil:
 		fmt.Fprintln(stderr, "platform:", err)
 		return 1
 	}
@@ -106,10 +113,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 // demo asks one question and prints the answer with its proof.
 func demo(ctx context.Context, options local.Options, question string, stdout io.Writer) error {
 	began := time.Now()
-	fmt.Fprintln(stdout, "Starting Central Ops on this machine; AWS is emulated, nothing leaves 127.0.0.1 ...")
-	if options.Model != local.Planner {
-		fmt.Fprintln(stdout, "... except for the model that you chose.")
-	}
+	printStart(stdout, options)
 	platform, err := local.Start(ctx, options)
 	if err != nil {
 		return err
@@ -130,13 +134,19 @@ func demo(ctx context.Context, options local.Options, question string, stdout io
 	}
 	printAnswer(stdout, answer)
 	if answer.Error != nil {
-		return fmt.Errorf("the question was not answered: %s", answer.Error.Code)
+		return fmt.Errorf("the question was not answered: %s\n  the logs are in %s", answer.Error.Code, options.LogDir)
 	}
 	return nil
 }
 
 // stay keeps the platform running until ctx ends and tells how to use it.
 func stay(ctx context.Context, options local.Options, profile string, stdout io.Writer) error {
+	alone, err := lock(profile + ".lock")
+	if err != nil {
+		return err
+	}
+	defer alone.Close()
+	printStart(stdout, options)
 	platform, err := local.Start(ctx, options)
 	if err != nil {
 		return err
@@ -149,13 +159,30 @@ func stay(ctx context.Context, options local.Options, profile string, stdout io.
 	if err := writeProfile(platform.Stack, profile); err != nil {
 		return err
 	}
-	printHowTo(stdout, platform, profile)
+	printHowTo(stdout, platform, options, profile)
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-platform.Moto.Done():
 		return fmt.Errorf("the emulator (moto) ended by itself; its log is in %s", filepath.Join(options.LogDir, "moto.log"))
 	}
+}
+
+// lock keeps a second platform from overwriting the profile of one that runs. It is given back when the file is closed or
+// the process ends.
+func lock(path string) (io.Closer, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("a local platform runs from this folder already\n  try: stop it by Ctrl-C where it runs, or use it: its profile is %s", strings.TrimSuffix(path, ".lock"))
+	}
+	return file, nil
 }
 
 // with runs a command against a platform of its own.

@@ -3,12 +3,19 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/central-ops/central-ops/e2e"
 	"github.com/central-ops/central-ops/e2e/local"
 )
+
+// printStart says what is about to happen: until the platform is there, seconds pass in which nothing else is printed.
+func printStart(w io.Writer, options local.Options) {
+	fmt.Fprintln(w, "Starting Central Ops on this machine; AWS is emulated, nothing leaves 127.0.0.1 ...")
+	if options.Model != local.Planner {
+		fmt.Fprintln(w, "... except for the model that you chose.")
+	}
+}
 
 // printAnswer shows the answer, and under it the proof: coverage and one receipt per target.
 func printAnswer(w io.Writer, answer e2e.Answer) {
@@ -20,15 +27,15 @@ func printAnswer(w io.Writer, answer e2e.Answer) {
 		return
 	}
 	fmt.Fprintln(w, strings.TrimSpace(answer.Response))
-	fmt.Fprintln(w)
+	fmt.Fprintln(w, "\nWhat the bridge says was asked, whatever the answer says:")
 	if c := answer.Coverage; c == nil || c.Targets == 0 {
-		fmt.Fprintln(w, "Coverage: no account was asked.")
+		fmt.Fprintln(w, "  no account was asked")
 	} else {
-		fmt.Fprintf(w, "Coverage: %d of %d targets answered; %d denied, %d failed, %d skipped. A target is an account and a Region.\n",
-			c.Answered, c.Targets, c.Denied, c.Failed, c.Skipped)
-	}
-	if len(answer.Receipts) > 0 {
-		fmt.Fprintln(w, "Receipts:")
+		targets := "targets"
+		if c.Targets == 1 {
+			targets = "target"
+		}
+		fmt.Fprintf(w, "  %d of %d %s answered; %d denied, %d failed, %d skipped\n", c.Answered, c.Targets, targets, c.Denied, c.Failed, c.Skipped)
 	}
 	for _, r := range answer.Receipts {
 		fmt.Fprintf(w, "  %s %s %s: %s", r.AccountID, orDash(r.AccountName), orDash(r.Region), r.Status)
@@ -49,17 +56,18 @@ func orDash(s string) string {
 }
 
 // printHowTo tells how to reach a running platform. The passwords are those of made-up people, made up at this start.
-func printHowTo(w io.Writer, p *local.Platform, profile string) {
+func printHowTo(w io.Writer, p *local.Platform, options local.Options, profile string) {
 	s := p.Stack
 	fmt.Fprintf(w, `Central Ops is running on this machine; AWS is emulated. Ctrl-C ends it.
 
   Runtime    %s
   Gateway    %s
   Cognito    %s  (pool %s, client %s)
+  model      %s
   logs       %s
 
   people     group         may query     password
-`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, filepath.Join(filepath.Dir(profile), "logs"))
+`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, modelWords(options), options.LogDir)
 	for _, person := range []struct{ name, group, scope string }{
 		{"alice", "ops", "all accounts"}, {"bob", "viewers", "staging"}, {"carol", "prod-readers", "prod"},
 	} {
@@ -83,6 +91,17 @@ Or use the client (build/centralops --help):
   build/centralops --profile-file %s login --username alice
   build/centralops --profile-file %s ask "How many S3 buckets are there in all accounts?"
 `, s.CognitoEndpoint, s.ClientID, p.Passwords["alice"], s.InvocationsURL(), profile, profile)
+}
+
+// modelWords names what answers.
+func modelWords(options local.Options) string {
+	switch options.Model {
+	case local.OpenAI:
+		return options.ModelName + " at " + options.ModelEndpoint
+	case local.Bedrock:
+		return "Amazon Bedrock, with your AWS credentials"
+	}
+	return "offline planner: rules, not a language model; the README says how to take one instead"
 }
 
 // printAssumptions prints the table that docs/assumptions.md holds.

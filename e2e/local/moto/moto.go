@@ -71,7 +71,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return nil, fmt.Errorf("start moto: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start moto: %s: %w", c.Python, err)
+		return nil, fmt.Errorf("start moto: %s: %w\n  try: rm -rf .venv; make python", c.Python, err)
 	}
 	s := &Server{PID: cmd.Process.Pid, stdin: stdin, cmd: cmd, done: make(chan struct{})}
 	port := make(chan int, 1)
@@ -91,7 +91,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	case p := <-port:
 		s.URL = fmt.Sprintf("http://127.0.0.1:%d", p)
 	case <-s.done:
-		return nil, fmt.Errorf("start moto: %s: ended before it was ready: %v\n  try: %s -m pip install --require-hashes -r e2e/local/requirements.txt", c.Python, s.err, c.Python)
+		return nil, fmt.Errorf("start moto: %s: ended before it was ready: %v\n  try: rm -rf .venv; make python", c.Python, s.err)
 	case <-ctx.Done():
 		s.Close()
 		return nil, fmt.Errorf("start moto: %s: timeout: not ready: %w", c.Python, ctx.Err())

@@ -51,8 +51,8 @@ func TestStartSaysWhatIsWrong(t *testing.T) {
 		want   string
 	}{
 		{"no interpreter", t.Context(), "", "no Python interpreter given"},
-		{"interpreter does not exist", t.Context(), "/nonexistent/python", "/nonexistent/python"},
-		{"interpreter ends at once", t.Context(), "/bin/false", "ended before it was ready"},
+		{"interpreter does not exist", t.Context(), "/nonexistent/python", "try: rm -rf .venv; make python"},
+		{"interpreter ends at once", t.Context(), "/bin/false", "ended before it was ready: exit status 1\n  try: rm -rf .venv; make python"},
 		{"start is given up", cancelled, silent, "timeout"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
