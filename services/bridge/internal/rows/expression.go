@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	jmespath "github.com/jmespath-community/go-jmespath"
@@ -36,10 +37,13 @@ func parse(expression string) (compiled jmespath.JMESPath, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := knowsFunctions(tree); err != nil {
+	if err := check(tree); err != nil {
 		return nil, err
 	}
-	return jmespath.Compile(expression)
+	if growth(tree) > maxGrowth {
+		return nil, errors.New("it makes too many copies of what it reads")
+	}
+	return jmespath.Compile(expression, join)
 }
 
 // literals returns expression with each literal in backticks that is no JSON, such as `running`, as the
@@ -82,26 +86,88 @@ func closing(expression string, open int) int {
 	return -1
 }
 
+// known are the functions that may be called. Those that aws --query does not have, and that make a long text of a short one, are not.
 var known = func() map[string]bool {
 	names := map[string]bool{}
 	for _, function := range functions.GetDefaultFunctions() {
 		names[function.Name] = true
 	}
+	for _, name := range []string{"pad_left", "pad_right", "replace"} {
+		delete(names, name)
+	}
 	return names
 }()
 
-// knowsFunctions returns an error if tree calls a function that JMESPath doesn't have.
-func knowsFunctions(tree parsing.ASTNode) error {
-	if name, ok := tree.Value.(string); ok && tree.NodeType == parsing.ASTFunctionExpression && !known[name] {
-		return fmt.Errorf("unknown function: %s", name)
+// check returns an error if tree calls a function that is not known, or holds what aws --query does not have.
+func check(tree parsing.ASTNode) error {
+	switch tree.NodeType {
+	case parsing.ASTFunctionExpression:
+		if name, _ := tree.Value.(string); !known[name] {
+			return fmt.Errorf("unknown function: %s", name)
+		}
+	case parsing.ASTRootNode:
+		return errors.New("aws --query has no $")
+	case parsing.ASTLetExpression:
+		return errors.New("aws --query has no let")
 	}
 	for _, child := range tree.Children {
-		if err := knowsFunctions(child); err != nil {
+		if err := check(child); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxGrowth is how many copies of a response an expression may make. An object of 30 members makes 30 at most.
+const maxGrowth = 1000
+
+// growth is how many copies of what it reads the value of tree can hold. Without a bound, "[@,@]|" forty times over would fill any memory.
+func growth(tree parsing.ASTNode) float64 {
+	sum, product, most := 0.0, 1.0, 1.0
+	for _, child := range tree.Children {
+		g := growth(child)
+		sum, product, most = sum+g, product*g, max(most, g)
+	}
+	switch tree.NodeType {
+	case parsing.ASTMultiSelectList, parsing.ASTMultiSelectHash:
+		return max(sum, 1)
+	case parsing.ASTFunctionExpression:
+		copies := max(sum, 1)
+		if slices.ContainsFunc(tree.Children, func(c parsing.ASTNode) bool { return c.NodeType == parsing.ASTExpRef }) {
+			copies = product // of one argument for each item of the other
+		}
+		if name := tree.Value; name == "join" || name == "to_string" {
+			copies *= 4 // separators, and escapes
+		}
+		return copies
+	case parsing.ASTComparator, parsing.ASTOrExpression, parsing.ASTAndExpression, parsing.ASTNotExpression,
+		parsing.ASTArithmeticExpression, parsing.ASTArithmeticUnaryExpression:
+		return most
+	default: // one step after the other, or one for each item
+		return product
+	}
+}
+
+// join is JMESPath's, but for separators that come to much more than the texts between them.
+var join = func() functions.FunctionEntry {
+	all := functions.GetDefaultFunctions()
+	entry := all[slices.IndexFunc(all, func(f functions.FunctionEntry) bool { return f.Name == "join" })]
+	plain := entry.Handler
+	entry.Handler = func(arguments []any) (any, error) {
+		separator, _ := arguments[0].(string)
+		texts, _ := arguments[1].([]any)
+		length := 0
+		for _, text := range texts {
+			s, _ := text.(string)
+			length += len(s)
+		}
+		if len(separator)*len(texts) > 4*length+64<<10 {
+			return nil, errors.New("the separator of join is too long")
+		}
+		return plain(arguments)
+	}
+	return entry
+}()
 
 var (
 	wrongType = regexp.MustCompile(`(?s)^invalid type for: .*, expected: \[\]functions\.JpType\{(.*)\}$`)

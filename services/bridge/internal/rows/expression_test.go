@@ -63,6 +63,15 @@ func TestExpressionsRefused(t *testing.T) {
 		"nope(@)":                "unknown function: nope",
 		"I[].{a: len(@)}":        "unknown function: len",
 		"I[?starts_wit(id,'a')]": "unknown function: starts_wit",
+		// What aws --query has not, and would let a few words fill the memory.
+		"pad_left(@, `1000000000`)":                                        "unknown function: pad_left",
+		"replace(a, '', b)":                                                "unknown function: replace",
+		"I[].{id: id, all: $}":                                             "has no $",
+		"let $a = I in I[].[$a, $a]":                                       "has no let",
+		strings.Repeat("[@,@]|", 40) + "@":                                 "too many copies",
+		strings.Repeat("join('',[@,@])|", 40) + "@":                        "too many copies",
+		strings.Repeat("to_string([", 40) + "@" + strings.Repeat("])", 40): "too many copies",
+		"I[].{a:" + strings.Repeat("[@,@,@,@,@,@,@,@,@,@]|", 3) + "@,b:@}": "too many copies",
 	} {
 		if _, err := Compile(bridge.Operation{}, expression, ""); bridge.CodeOf(err) != bridge.Invalid || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want an invalid error that says %q", expression, err, says)
@@ -74,7 +83,7 @@ func TestExpressionsRefused(t *testing.T) {
 func TestMismatchHidesTheValue(t *testing.T) {
 	t.Parallel()
 	document := map[string]any{"I": strings.Repeat("canary ", 1000)}
-	for _, expression := range []string{"sum(I)", "sort(I)", "pad_left(@, `5`)", "avg(I)"} {
+	for _, expression := range []string{"sum(I)", "sort(I)", "map(&sum(@), values(@))", "avg(I)"} {
 		shape, err := Compile(bridge.Operation{}, expression, expression)
 		if err != nil {
 			t.Fatal(err)
@@ -86,5 +95,42 @@ func TestMismatchHidesTheValue(t *testing.T) {
 				t.Errorf("%s: %v", expression, err)
 			}
 		}
+	}
+}
+
+// TestRowsOfReasonableSize: an expression may make more of a response than there is, but not without end.
+func TestRowsOfReasonableSize(t *testing.T) {
+	t.Parallel()
+	var list []any
+	for range 1000 {
+		list = append(list, strings.Repeat("x", 1000))
+	}
+	document := map[string]any{"I": list, "sep": strings.Repeat("-", 100_000)}
+	for expression, fits := range map[string]bool{
+		"I":                             true,
+		"I[].{a:@,b:@,c:@,d:@,e:@}":     true,
+		"join(', ', I)":                 true,
+		"[I,I,I,I]|[@,@,@,@]|[@,@,@,@]": false,
+		"join(sep, I)":                  false,
+		"I[].['" + strings.Repeat("x", 40_000) + "']": false,
+	} {
+		shape, err := Compile(bridge.Operation{}, expression, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := shape.Rows(document)
+		if fits != (err == nil) || !fits && (bridge.CodeOf(err) != bridge.Invalid || rows != nil) {
+			t.Errorf("%.40s: %d rows, %v", expression, len(rows), err)
+		}
+	}
+	shape, err := Compile(bridge.Operation{}, "", "[@,@,@,@,@,@]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shape.Key("short"); err != nil {
+		t.Error(err)
+	}
+	if _, err := shape.Key(list[0]); bridge.CodeOf(err) != bridge.Invalid {
+		t.Errorf("a key of 6,000 bytes: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ package rows
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 
@@ -63,14 +64,14 @@ func compiledRows(expression string) (jmespath.JMESPath, error) {
 // anything else, one row. Without, they are where the operation table says, or else the only list
 // in document, or else document as one row.
 func (s Shape) Rows(document any) ([]any, error) {
-	path := s.selectRows
+	path, most := s.selectRows, maxRows
 	if path == nil {
-		path = s.rows
+		path, most = s.rows, math.MaxInt // by the table, which copies nothing
 	}
 	if path == nil {
 		return only(document), nil
 	}
-	value, err := search(path, document)
+	value, err := search(path, document, most)
 	if err != nil {
 		return nil, &bridge.Error{Op: "select rows", Code: bridge.Invalid, Err: mismatch(err), Hint: "the expression doesn't fit this response; leave select out to see it"}
 	}
@@ -86,22 +87,56 @@ func (s Shape) Rows(document any) ([]any, error) {
 
 // Key returns the value of group_by on row.
 func (s Shape) Key(row any) (any, error) {
-	key, err := search(s.key, row)
+	key, err := search(s.key, row, maxKey)
 	if err != nil {
 		return nil, &bridge.Error{Op: "group rows", Code: bridge.Invalid, Err: mismatch(err), Hint: "the expression doesn't fit the rows; leave group_by out to see them"}
 	}
 	return key, nil
 }
 
-// search returns the value of path on document. The library compiles a few expressions that it can only panic over, such
-// as "let$a in b"; whoever asks may write any, and must not end the process for everybody.
-func search(path jmespath.JMESPath, document any) (value any, err error) {
+// maxRows and maxKey bound what an expression makes of a response and of a row, in bytes of JSON. The bridge's script stops reading
+// pages at 4 MB an account.
+const (
+	maxRows = 8 << 20
+	maxKey  = 4096
+)
+
+// search returns the value of path on document, if it has at most so many bytes. The library panics over some expressions;
+// whoever asks may write any, and must not end the process for everybody.
+func search(path jmespath.JMESPath, document any, most int) (value any, err error) {
 	defer func() {
 		if recover() != nil {
 			value, err = nil, errors.New("it can't be evaluated")
 		}
 	}()
-	return path.Search(document)
+	value, err = path.Search(document)
+	if err == nil && most < math.MaxInt && spare(value, most) < 0 {
+		return nil, fmt.Errorf("it makes more than %d bytes of it", most)
+	}
+	return value, err
+}
+
+// spare returns what value, as JSON, leaves of so many bytes; it stops counting below 0, because a value may hold another many times.
+func spare(value any, bytes int) int {
+	switch value := value.(type) {
+	case string:
+		return bytes - len(value) - 2
+	case []any:
+		for _, item := range value {
+			if bytes = spare(item, bytes-1); bytes < 0 {
+				break
+			}
+		}
+	case map[string]any:
+		for name, item := range value {
+			if bytes = spare(item, bytes-len(name)-4); bytes < 0 {
+				break
+			}
+		}
+	default:
+		return bytes - 4
+	}
+	return bytes - 2
 }
 
 // only returns the one list among document's members, or document as one row.
