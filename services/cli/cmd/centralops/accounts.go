@@ -186,6 +186,7 @@ func writeAccounts(w io.Writer, states []accountState, style markdown.Style) err
 
 func (a *app) whoamiCommand() *cobra.Command {
 	var asJSON bool
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "whoami",
 		Short: "Show who is signed in, groups and accounts",
@@ -193,11 +194,13 @@ func (a *app) whoamiCommand() *cobra.Command {
 the bridge, which verifies the token; without it the claims are only what the token says.`,
 		Example: `  centralops whoami`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
+			defer cancel()
 			p, store, err := a.profile("gateway_url")
 			if err != nil {
 				return err
 			}
-			token, err := a.tokens(p, store).Token(cmd.Context())
+			token, err := a.tokens(p, store).Token(ctx)
 			if err != nil {
 				return err
 			}
@@ -206,7 +209,7 @@ the bridge, which verifies the token; without it the claims are only what the to
 				return &centralops.Error{Code: centralops.Unauthenticated, Message: "the access token can't be read: " + err.Error(), Hint: "centralops login", Err: err}
 			}
 			gw := &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}
-			states, failed := a.accounts(cmd.Context(), gw, false)
+			states, failed := a.accounts(ctx, gw, false)
 			if asJSON {
 				var accounts []centralops.Account
 				for _, s := range states {
@@ -242,6 +245,7 @@ the bridge, which verifies the token; without it the claims are only what the to
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	timeoutFlag(cmd, &timeout, time.Minute, "give up after this `time`")
 	return cmd
 }
 

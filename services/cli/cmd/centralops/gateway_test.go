@@ -248,6 +248,19 @@ func TestWhoami(t *testing.T) {
 	}
 }
 
+// A Gateway that hangs holds no command for ever.
+func TestGatewayThatHangs(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.bridge.hang = true
+	c := signedInCLI(t, d)
+	for _, command := range []string{"whoami", "accounts"} {
+		if got := c.run(command, "--timeout", "200ms"); got.status != 1 || !strings.Contains(got.stderr, "timeout: no whole answer from ") {
+			t.Errorf("%s: %+v", command, got)
+		}
+	}
+}
+
 func TestTokenLifetimeIsRespected(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
