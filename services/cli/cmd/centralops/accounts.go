@@ -211,12 +211,12 @@ the bridge, which verifies the token; without it the claims are only what the to
 			gw := &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}
 			states, failed := a.accounts(ctx, gw, false)
 			if asJSON {
-				var accounts []centralops.Account
-				for _, s := range states {
-					accounts = append(accounts, s.Account)
+				accounts, groups := make([]centralops.Account, len(states)), append([]string{}, claims.Groups...) // not null if empty
+				for i, s := range states {
+					accounts[i] = s.Account
 				}
 				if err := a.printJSON(map[string]any{
-					"profile": p.Name, "username": claims.Username, "subject": claims.Subject, "groups": claims.Groups,
+					"profile": p.Name, "username": claims.Username, "subject": claims.Subject, "groups": groups,
 					"expires": claims.Expires.UTC().Format(time.RFC3339), "verified": failed == nil, "accounts": accounts,
 				}); err != nil {
 					return err

@@ -49,10 +49,10 @@ const userTokenHeader = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-User-Token"
 
 const toolsList = `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}`
 
-// findings probes what a read can settle. Without a sign-in there is nothing to probe with.
+// findings probes what a read can settle. Without a sign-in there is nothing to probe with. It is never nil.
 func (c *checkup) findings(ctx context.Context) []finding {
-	if c.token == "" || c.gateway == nil {
-		return nil
+	if c.gateway == nil {
+		return []finding{}
 	}
 	found := []finding{
 		c.badToken(ctx, claim{"runtime-bad-token-status", "the Runtime answers 403 to a token that does not pass"}, http.StatusForbidden, c.agent().URL(), `{"prompt":""}`),

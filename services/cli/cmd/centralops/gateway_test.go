@@ -261,6 +261,27 @@ func TestGatewayThatHangs(t *testing.T) {
 	}
 }
 
+// What is a list in JSON is one when it is empty, so that a script can go through it.
+func TestEmptyListsInJSON(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.groups = nil
+	d.bridge.fail = map[string]string{"list_accounts": `{"ok":true,"accounts":[]}`}
+	c := signedInCLI(t, d)
+	for _, args := range [][]string{{"whoami", "--json"}, {"accounts", "--json"}, {"doctor", "--json", "--no-model", "--client-id", "another"}} {
+		got := c.run(args...)
+		var lists map[string]any
+		if err := json.Unmarshal([]byte(got.stdout), &lists); err != nil {
+			t.Errorf("%q: %v: %+v", args, err, got)
+		}
+		for name, value := range lists {
+			if value == nil {
+				t.Errorf("%q: %s is null", args, name)
+			}
+		}
+	}
+}
+
 func TestTokenLifetimeIsRespected(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
