@@ -48,8 +48,9 @@ type deployment struct {
 
 	challenges map[string]string // code_challenge and redirect_uri by code
 
-	bridge bridge // behind the Gateway
-	called int    // requests to the Gateway that carried a good token
+	bridge      bridge          // behind the Gateway
+	initialized map[string]bool // by MCP session: the client said that it is
+	called      int             // requests to the Gateway that carried a good token
 
 	away string // where POST / sends whoever asks; "" for nowhere
 
@@ -79,7 +80,7 @@ func newDeployment(t *testing.T) *deployment {
 	t.Helper()
 	d := &deployment{t: t, password: "correct horse", tokenLife: time.Hour,
 		tokens: map[string]time.Time{}, refresh: map[string]bool{},
-		challenges: map[string]string{}, keyID: "key1", tokenClient: testClient, groups: []string{"ops", "auditors"}, awsTools: awsMCPNeeds}
+		challenges: map[string]string{}, initialized: map[string]bool{}, keyID: "key1", tokenClient: testClient, groups: []string{"ops", "auditors"}, awsTools: awsMCPNeeds}
 	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, oneTable...) }
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{$}", d.cognito)

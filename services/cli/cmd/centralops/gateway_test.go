@@ -22,7 +22,7 @@ type bridge struct {
 	states   map[string]string // by account id: status of a query; ok if absent
 	fail     map[string]string // by tool: what its call answers instead
 	quoted   bool              // answers are quoted once more
-	sessions bool              // the Gateway has MCP sessions
+	sessions bool              // the Gateway has MCP sessions, and wants to be told that the client is initialized
 	quota    int               // of concurrent Lambda functions; 0 for 1000
 	status   int               // of every response; 0 for 200
 	hang     bool              // no answer until the client gives up
@@ -65,6 +65,10 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	if b.sessions && in.Method != "initialize" && in.Method != "notifications/initialized" && !d.initialized["mcp-1"] {
+		writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "error": map[string]any{"code": -32602, "message": "not initialized"}})
+		return
+	}
 	if version := r.Header.Get("Mcp-Protocol-Version"); version != "" && version != "2025-06-18" {
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -74,8 +78,12 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 	case "initialize":
 		if b.sessions {
 			w.Header().Set("Mcp-Session-Id", "mcp-1")
+			d.initialized["mcp-1"] = false
 		}
 		reply(map[string]any{"protocolVersion": "2025-06-18"})
+	case "notifications/initialized":
+		d.initialized["mcp-1"] = true
+		w.WriteHeader(http.StatusAccepted)
 	case "tools/list":
 		names := b.tools
 		if names == nil {
@@ -138,8 +146,13 @@ func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case in.Method == "initialize":
 		w.Header().Set("Mcp-Session-Id", "aws-1")
+		d.initialized["aws-1"] = false
 		reply["result"] = map[string]any{"protocolVersion": "2025-06-18"}
-	case in.Method == "tools/list" && session == "aws-1":
+	case in.Method == "notifications/initialized" && session == "aws-1":
+		d.initialized["aws-1"] = true
+		w.WriteHeader(http.StatusAccepted)
+		return
+	case in.Method == "tools/list" && session == "aws-1" && d.initialized["aws-1"]:
 		var listed []map[string]string
 		for _, name := range d.awsTools {
 			listed = append(listed, map[string]string{"name": name})

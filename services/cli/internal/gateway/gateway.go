@@ -10,8 +10,8 @@
 //
 //	{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"bridge___query","arguments":{...}}}
 //
-// A gateway without sessions answers these without initialize; one with sessions wants it first and
-// its Mcp-Session-Id ever after, so the client always initializes.
+// A gateway without sessions answers these without initialize; one with sessions wants it first, then
+// notifications/initialized, and its Mcp-Session-Id ever after, so the client always initializes.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/gateway-using-mcp-call.html
 //
 // The MCP SDK for Go is not used: its client hides the status and body of a refused request, which
@@ -214,19 +214,26 @@ func (c *Client) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.session, c.initialized = header.Get("Mcp-Session-Id"), true
+	session := header.Get("Mcp-Session-Id")
+	const ready = "notifications/initialized"
+	resp, err := c.send(ctx, ready, map[string]any{"jsonrpc": "2.0", "method": ready}, session)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	c.session, c.initialized = session, true
 	return nil
 }
 
-// post sends one JSON-RPC request and returns its result and the response's header.
-func (c *Client) post(ctx context.Context, id int, method string, params any, session string) (json.RawMessage, http.Header, error) {
-	body, err := json.Marshal(map[string]any{"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+// send sends one JSON-RPC message and returns the response, whose status is one of success.
+func (c *Client) send(ctx context.Context, method string, message map[string]any, session string) (*http.Response, error) {
+	body, err := json.Marshal(message)
 	if err != nil {
-		return nil, nil, fmt.Errorf("encode %s: %w", method, err)
+		return nil, fmt.Errorf("encode %s: %w", method, err)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, fmt.Errorf("make request: %w", err)
+		return nil, fmt.Errorf("make request: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
@@ -236,12 +243,22 @@ func (c *Client) post(ctx context.Context, id int, method string, params any, se
 	}
 	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		return nil, nil, bearer.TransportError(method, c.URL, err)
+		return nil, bearer.TransportError(method, c.URL, err)
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusAccepted { // the latter to a notification
+		defer resp.Body.Close()
+		return nil, bearer.Refusal(method, "the Gateway", resp)
+	}
+	return resp, nil
+}
+
+// post sends one JSON-RPC request and returns its result and the response's header.
+func (c *Client) post(ctx context.Context, id int, method string, params any, session string) (json.RawMessage, http.Header, error) {
+	resp, err := c.send(ctx, method, map[string]any{"jsonrpc": "2.0", "id": id, "method": method, "params": params}, session)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, nil, bearer.Refusal(method, "the Gateway", resp)
-	}
 	message, err := readMessage(resp, id)
 	if err != nil {
 		return nil, nil, bearer.TransportError(method, c.URL, err)
