@@ -131,8 +131,8 @@ func (a *app) logoutCommand() *cobra.Command {
 				fmt.Fprintf(a.stderr, "You were not signed in to %s.\n", p.Name)
 				return nil
 			}
-			var revoked error
-			if err == nil { // tokens that can't be read can't be revoked, but they can be removed
+			revoked := err // tokens that can't be read can't be revoked, but they can be removed
+			if tokens.RefreshToken != "" {
 				revoked = pool(p).Revoke(cmd.Context(), tokens)
 			}
 			if err := store.RemoveTokens(p.Name); err != nil {

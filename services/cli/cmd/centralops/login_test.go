@@ -133,6 +133,34 @@ func TestLogout(t *testing.T) {
 	}
 }
 
+// Tokens that others could read are revoked at the pool; those that can't be are said to be still good.
+func TestLogoutOfTokensThatAreNotSent(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	if err := os.Chmod(c.tokensFile(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.run("logout"); got.status != 0 || len(d.refresh) != 0 {
+		t.Errorf("tokens that others can read: %+v, and %d refresh tokens are still good", got, len(d.refresh))
+	}
+	for name, args := range map[string][]string{"damaged": nil, "of another client": {"--client-id", "another"}} {
+		c.login(d)
+		if args == nil {
+			if err := os.WriteFile(c.tokensFile(), []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := c.run(append([]string{"logout"}, args...)...)
+		if got.status != 1 || !strings.Contains(got.stderr, "still valid at the user pool until they expire: ") {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if _, err := os.Stat(c.tokensFile()); !os.IsNotExist(err) {
+			t.Errorf("%s: the tokens are still there: %v", name, err)
+		}
+	}
+}
+
 // Tokens that others can read, or that belong to another deployment, are not sent.
 func TestTokensThatAreNotSent(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,7 @@
 // Package cognito signs people in to a Cognito user pool: with user name and password, with a
 // browser, and again with a refresh token.
 //
-// It speaks the user pool API as plain JSON, because the five operations it needs are not signed
+// It speaks the user pool API as plain JSON, because the three operations it needs are not signed
 // with AWS credentials (the app client is public), and the SDK would double the binary:
 //
 //	POST <endpoint>/
@@ -143,11 +143,9 @@ func (p *Pool) Refresh(ctx context.Context, old centralops.Tokens) (centralops.T
 	return p.tokens(answer, old.RefreshToken)
 }
 
-// Revoke ends the sign-in: its refresh token and the access tokens made from it.
+// Revoke ends the sign-in: its refresh token gives no more access tokens. Who verifies the one that there is by its
+// signature, as Runtime, Gateway and bridge do, takes it until it expires.
 func (p *Pool) Revoke(ctx context.Context, tokens centralops.Tokens) error {
-	if tokens.RefreshToken == "" {
-		return nil
-	}
 	return p.call(ctx, "RevokeToken", map[string]any{"Token": tokens.RefreshToken, "ClientId": p.ClientID}, nil)
 }
 

@@ -18,7 +18,8 @@ func (s Store) tokensPath(name string) string { return filepath.Join(s.Dir, "tok
 func (s Store) HistoryPath(name string) string { return filepath.Join(s.Dir, "history", name) }
 
 // LoadTokens returns the tokens for p, or an unauthenticated error if nobody is signed in to it.
-// It refuses a file that others can read, because then the tokens may be known already.
+// It refuses a file that others can read, because then the tokens may be known already; they come with the error, so that
+// they can be revoked.
 func (s Store) LoadTokens(p Profile) (centralops.Tokens, error) {
 	file := s.tokensPath(p.Name)
 	info, err := os.Stat(file)
@@ -27,9 +28,6 @@ func (s Store) LoadTokens(p Profile) (centralops.Tokens, error) {
 	}
 	if err != nil {
 		return centralops.Tokens{}, fmt.Errorf("read tokens: %w", err)
-	}
-	if others := info.Mode().Perm() & 0o077; others != 0 && runtime.GOOS != "windows" {
-		return centralops.Tokens{}, signedOut(fmt.Sprintf("%s can be read by others (mode %#o)", file, info.Mode().Perm()), nil)
 	}
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -41,6 +39,10 @@ func (s Store) LoadTokens(p Profile) (centralops.Tokens, error) {
 	}
 	if tokens.UserPoolID != p.UserPoolID || tokens.ClientID != p.ClientID {
 		return centralops.Tokens{}, signedOut("your sign-in is for another user pool than profile "+p.Name+" names", nil)
+	}
+	if others := info.Mode().Perm() & 0o077; others != 0 && runtime.GOOS != "windows" {
+		return tokens, &centralops.Error{Code: centralops.Unauthenticated, Message: fmt.Sprintf("%s can be read by others (mode %#o)", file, info.Mode().Perm()),
+			Hint: "centralops logout, so that nobody can use them, then centralops login"}
 	}
 	return tokens, nil
 }
