@@ -8,8 +8,12 @@ import (
 	"sync"
 )
 
-// MaxGroups bounds how many groups an answer shows; the largest are shown.
-const MaxGroups = 500
+// The bounds of an answer besides its MaxBytes.
+const (
+	MaxGroups  = 500     // groups shown; the largest are
+	maxFrame   = 5 << 20 // bytes without rows, over which errors are shortened: Lambda takes 6 MB
+	shortError = 60      // bytes of a shortened error's message
+)
 
 // answer merges outcomes, which stand in the order of the accounts asked for, into one Answer and
 // cuts it to limit rows (0 means any) and to the bridge's MaxBytes.
@@ -45,10 +49,7 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 	}
 	if r.groupBy != "" {
 		answer.Groups = sortGroups(groups)
-		if len(answer.Groups) > MaxGroups {
-			answer.note("the %d largest of %d groups are shown", MaxGroups, len(answer.Groups))
-			answer.Groups, answer.Truncated = answer.Groups[:MaxGroups], true
-		}
+		answer.cutGroups(r.bridge.config.MaxBytes)
 	}
 	if c := answer.Coverage; c.Answered < c.Targets {
 		answer.note("partial: %d of %d targets did not answer; counts and groups cover the %d that did", c.Targets-c.Answered, c.Targets, c.Answered)
@@ -98,6 +99,44 @@ func sortGroups(groups map[string]*Group) []Group {
 	return sorted
 }
 
+// cutGroups leaves groups, and then accounts of groups, to a half of maxBytes each.
+func (a *Answer) cutGroups(maxBytes int) {
+	size, shown := 0, 0
+	for _, group := range a.Groups[:min(len(a.Groups), MaxGroups)] {
+		if size += len(group.Key.(json.RawMessage)) + len(`{"key":,"count":1000000,"accounts":[]},`); size > maxBytes/2 {
+			break
+		}
+		shown++
+	}
+	if shown < len(a.Groups) {
+		a.note("the %d largest of %d groups are shown", shown, len(a.Groups))
+		a.Groups, a.Truncated = a.Groups[:shown], true
+	}
+	accounts, cut := make([][]AccountID, shown), false
+	for i, group := range a.Groups {
+		accounts[i] = group.Accounts
+	}
+	for i, n := range share(accounts, maxBytes/2, func(id AccountID) int { return len(id) + len(`"",`) }) {
+		cut = cut || n < len(accounts[i])
+		a.Groups[i].Accounts = accounts[i][:n]
+	}
+	if cut {
+		a.Truncated = true
+		a.note("some groups name only a part of their accounts; their counts are of all")
+	}
+}
+
+// shortenErrors leaves of what targets say about their failure what fits for any number of them.
+func (a *Answer) shortenErrors() {
+	for _, result := range a.Results {
+		if result.Error != nil {
+			result.Error.Message, result.Error.Hint = clip(result.Error.Message, shortError), ""
+		}
+	}
+	a.Truncated = true
+	a.note("errors are shortened: so many do not fit into an answer; ask for fewer targets to read them")
+}
+
 // fill puts the rows into answer's results, fewer if limit or the size asks for it, and says so.
 func (r *run) fill(answer *Answer, rows [][]json.RawMessage, limit int) {
 	total, held := 0, 0
@@ -114,12 +153,13 @@ func (r *run) fill(answer *Answer, rows [][]json.RawMessage, limit int) {
 		}
 	}
 	const spare = 200 // for the note on what was left out
-	frame, err := r.bridge.config.Encode(answer)
-	if err != nil {
-		frame = nil // can't be: an Answer holds nothing that fails to marshal, and rows were marshalled before
+	frame := r.size(answer)
+	if frame > maxFrame {
+		answer.shortenErrors()
+		frame = r.size(answer)
 	}
 	shown := 0
-	for i, n := range share(rows, r.bridge.config.MaxBytes-len(frame)-spare, rowSize) {
+	for i, n := range share(rows, r.bridge.config.MaxBytes-frame-spare, rowSize) {
 		if answer.Results[i].Status == StatusOK {
 			answer.Results[i].Data = append(answer.Results[i].Data, rows[i][:n]...)
 			shown += n
@@ -134,22 +174,31 @@ func (r *run) fill(answer *Answer, rows [][]json.RawMessage, limit int) {
 // rowSize is what a row adds to an answer.
 func rowSize(row json.RawMessage) int { return len(row) + 1 }
 
-// share says how many rows of each list may be kept within budget. The lists take a row each in
-// turns; one whose next row no longer fits ends there.
-func share(lists [][]json.RawMessage, budget int, size func(json.RawMessage) int) []int {
-	kept := make([]int, len(lists))
-	for level, open := 0, true; open; level++ {
-		open = false
-		for i, list := range lists {
-			if kept[i] != level || level >= len(list) {
-				continue
+// size is how many bytes answer has as it is.
+func (r *run) size(answer *Answer) int {
+	encoded, err := r.bridge.config.Encode(answer)
+	if err != nil {
+		return 0 // can't be: an Answer holds nothing that fails to marshal, and rows were marshalled before
+	}
+	return len(encoded)
+}
+
+// share says how many items of each list may be kept within budget. The lists take one each in
+// turns; one whose next item no longer fits ends there.
+func share[T any](lists [][]T, budget int, size func(T) int) []int {
+	kept, open := make([]int, len(lists)), make([]int, len(lists))
+	for i := range lists {
+		open[i] = i
+	}
+	for level := 0; len(open) > 0; level++ {
+		open = slices.DeleteFunc(open, func(i int) bool {
+			if level == len(lists[i]) || size(lists[i][level]) > budget {
+				return true
 			}
-			if s := size(list[level]); s <= budget {
-				budget -= s
-				kept[i]++
-				open = true
-			}
-		}
+			budget -= size(lists[i][level])
+			kept[i]++
+			return false
+		})
 	}
 	return kept
 }

@@ -157,6 +157,105 @@ func TestWhyIsKnownAtTheDeadline(t *testing.T) {
 	})
 }
 
+// fleet is a world of many accounts and Regions, all of which end in one way.
+type fleet struct {
+	*world
+	regions []string
+	ask     func(Ask) (Report, error)
+}
+
+func (f *fleet) Regions() []string                           { return f.regions }
+func (f *fleet) For(context.Context, Person) (Access, error) { return f, nil }
+func (f *fleet) Decide(Account, Operation, string) Decision  { return Decision{Allowed: true} }
+func (f *fleet) Ask(_ context.Context, _ Person, _ Account, ask Ask) (Report, error) {
+	return f.ask(ask)
+}
+
+// query asks as many accounts in as many Regions and returns the answer, and its size.
+func (f *fleet) query(t *testing.T, accounts, regions, maxBytes int) (*Answer, int) {
+	t.Helper()
+	f.world = &world{}
+	for i := range accounts {
+		f.accounts = append(f.accounts, Account{ID: AccountID(fmt.Sprintf("%012d", i)), Name: fmt.Sprintf("an account with a long name %04d", i)})
+	}
+	for i := range regions {
+		f.regions = append(f.regions, fmt.Sprintf("ap-southeast-%d", i))
+	}
+	b := New(f, f, f, func(Operation, string, string) (Shape, error) { return f, nil }, f, f,
+		Config{Home: "us-east-1", Concurrency: 64, PerAccount: time.Minute, MaxBytes: maxBytes})
+	answer, err := b.Query(t.Context(), Person{Subject: "s"}, Query{Accounts: []string{"all"}, Regions: f.regions, Service: "ec2", Operation: "DescribeInstances", GroupBy: "@"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := EncodeJSON(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(answer.Results) != accounts*regions {
+		t.Errorf("%d results of %d targets", len(answer.Results), accounts*regions)
+	}
+	return answer, len(encoded)
+}
+
+// maxPayload is the most that Lambda takes for an answer
+// (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+const maxPayload = 6_291_556
+
+// TestMostTargetsFitIntoAnAnswer: also when each of them says at length why it failed.
+func TestMostTargetsFitIntoAnAnswer(t *testing.T) {
+	t.Parallel()
+	role := "arn:aws:iam::111111111111:role/" + strings.Repeat("r", 64)
+	f := &fleet{ask: func(ask Ask) (Report, error) {
+		report := Report{RoleARN: role, SourceIdentity: strings.Repeat("s", 64)}
+		for _, region := range ask.Regions {
+			report.Regions = append(report.Regions, RegionReport{Region: region, Err: &Error{Op: "call AWS", Code: Forbidden, Err: errors.New(strings.Repeat("not \"authorized\" ", 50)), Hint: strings.Repeat("hint ", 20)}})
+		}
+		return report, nil
+	}}
+	answer, size := f.query(t, 500, MaxTargets/500, 262144)
+	if size > maxPayload {
+		t.Errorf("an answer of %d targets has %d bytes", MaxTargets, size)
+	}
+	for _, result := range answer.Results {
+		if result.Status != StatusDenied || result.Error.Code != Forbidden || result.Error.Message == "" || result.Receipt == nil {
+			t.Fatalf("%+v: %+v", result, result.Error)
+		}
+	}
+	if !answer.Truncated || !strings.Contains(strings.Join(answer.Notes, " "), "errors are shortened") {
+		t.Errorf("truncated %v, notes %v", answer.Truncated, answer.Notes)
+	}
+}
+
+// TestGroupsAreCutToSize: groups of many accounts each, and groups with long keys.
+func TestGroupsAreCutToSize(t *testing.T) {
+	t.Parallel()
+	const maxBytes = 30_000
+	for name, key := range map[string]string{"many accounts": "key", "long keys": strings.Repeat("key", 1000)} {
+		f := &fleet{ask: func(ask Ask) (Report, error) {
+			var rows []any
+			for i := range 100 {
+				rows = append(rows, fmt.Sprint(key, i))
+			}
+			return Report{Regions: []RegionReport{{Region: ask.Regions[0], Document: rows}}}, nil
+		}}
+		answer, size := f.query(t, 100, 1, maxBytes)
+		frame := len(answer.Results) * 200
+		if size > maxBytes+frame || !answer.Truncated {
+			t.Errorf("%s: %d bytes where %d are wanted, and %d for the targets; truncated %v", name, size, maxBytes, frame, answer.Truncated)
+		}
+		least, most := 100, 0
+		for _, group := range answer.Groups {
+			least, most = min(least, len(group.Accounts)), max(most, len(group.Accounts))
+			if group.Count != 100 {
+				t.Errorf("%s: count %d", name, group.Count)
+			}
+		}
+		if len(answer.Groups) == 0 || least == 0 || most-least > 1 || name == "many accounts" && len(answer.Groups) != 100 {
+			t.Errorf("%s: %d groups of %d to %d accounts, notes %v", name, len(answer.Groups), least, most, answer.Notes)
+		}
+	}
+}
+
 func TestFanOutIsBoundedAndOrdered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
