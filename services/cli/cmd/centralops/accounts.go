@@ -14,7 +14,6 @@ import (
 	"github.com/central-ops/central-ops/services/cli/internal/cognito"
 	"github.com/central-ops/central-ops/services/cli/internal/gateway"
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
-	"github.com/central-ops/central-ops/services/cli/internal/terminal"
 )
 
 // The probe of a target role: a read that costs nothing, that every read policy permits, that exists
@@ -94,10 +93,8 @@ func listAccounts(ctx context.Context, gw *gateway.Client) ([]centralops.Account
 // accounts returns the accounts that the person may query, in the bridge's order. With probe it asks
 // each whether its target role can be used.
 func (a *app) accounts(ctx context.Context, gw *gateway.Client, probe bool) ([]accountState, error) {
-	if terminal.Is(a.stderr) && probe {
-		status := terminal.NewStatus(a.stderr)
-		defer status.Close()
-		status.Set("asking all accounts")
+	if probe {
+		defer a.newStatus("asking all accounts").Close()
 	}
 	listed, err := listAccounts(ctx, gw)
 	if err != nil {

@@ -316,3 +316,13 @@ func (a *app) style() markdown.Style {
 	// https://no-color.org
 	return markdown.Style{Width: terminal.Width(a.stdout.file), Color: a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"}
 }
+
+// newStatus shows line as what goes on; it returns nil where there is no status line.
+func (a *app) newStatus(line string) *terminal.Status {
+	if !terminal.Is(a.stderr) || a.getenv("TERM") == "dumb" {
+		return nil
+	}
+	status := terminal.NewStatus(a.stderr)
+	status.Set(line)
+	return status
+}

@@ -124,7 +124,7 @@ func (c *cli) start(cols uint16, args ...string) *session {
 	c.t.Helper()
 	cmd := c.command(args...)
 	syncState()
-	cmd.Env = append(cmd.Env, "TERM=xterm-256color")
+	cmd.Env = append([]string{"TERM=xterm-256color"}, cmd.Env...)
 	tty, err := startInTerminal(cmd, &pty.Winsize{Rows: 40, Cols: cols})
 	if err != nil {
 		c.t.Fatal(err)

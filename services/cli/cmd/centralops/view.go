@@ -61,9 +61,8 @@ func (a *app) newView(ctx context.Context, how format, quiet bool, directory *di
 	if how == formatHuman {
 		v.style = a.style()
 	}
-	if !quiet && terminal.Is(a.stderr) && a.getenv("TERM") != "dumb" {
-		v.status = terminal.NewStatus(a.stderr)
-		v.status.Set("asking")
+	if !quiet {
+		v.status = a.newStatus("asking")
 	}
 	return v
 }

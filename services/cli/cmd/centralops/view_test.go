@@ -79,6 +79,19 @@ func TestNoStatusLineAsksNothing(t *testing.T) {
 	}
 }
 
+// A terminal that takes no commands gets none.
+func TestDumbTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	c.env = append(c.env, "TERM=dumb")
+	for _, args := range [][]string{{"ask", "what runs?"}, {"accounts"}, {"doctor", "--no-model"}} {
+		if _, text := c.start(80, args...).end(); strings.Contains(text, "\x1b") || !strings.Contains(text, "CentralOpsTargetRole") {
+			t.Errorf("%q: %q", args, text)
+		}
+	}
+}
+
 func TestPreview(t *testing.T) {
 	t.Parallel()
 	for block, want := range map[string]string{
