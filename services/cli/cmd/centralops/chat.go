@@ -45,10 +45,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 				return err
 			}
 			client := a.client(p, store)
-			editor, err := terminal.NewEditor(a.stdin, a.stdout.file, store.HistoryPath(p.Name), completeSlash)
-			if err != nil {
-				return err
-			}
+			editor := terminal.NewEditor(a.stdin, a.stdout.file, store.HistoryPath(p.Name), completeSlash)
 			c := &chat{app: a, editor: editor, agent: a.agent(p, client), session: session, timeout: timeout,
 				gateway: &gateway.Client{URL: p.GatewayURL, HTTP: client}, directory: newDirectory(p, client)}
 			fmt.Fprintf(a.stdout, "Ask about your AWS accounts (%s). /help lists commands, Ctrl-D ends.\n", markdown.CleanLine(p.Name))

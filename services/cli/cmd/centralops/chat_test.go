@@ -162,3 +162,21 @@ func TestChatNeedsATerminal(t *testing.T) {
 		t.Errorf("chat in a pipe: %+v", got)
 	}
 }
+
+// A history that can't be read costs the earlier lines, not the chat.
+func TestChatWithoutHistory(t *testing.T) {
+	t.Parallel()
+	c := signedInCLI(t, newDeployment(t))
+	if err := os.MkdirAll(filepath.Join(c.home, ".config", "centralops", "history", "local"), 0o700); err != nil { // a folder where the file would be
+		t.Fatal(err)
+	}
+	s := c.start(100, "chat")
+	s.wait("> ")
+	s.send("what runs?\r")
+	s.wait("That is all.")
+	s.wait("\n> ")
+	s.send("/quit\r")
+	if status, text := s.end(); status != 0 {
+		t.Errorf("status %d:\n%s", status, text)
+	}
+}

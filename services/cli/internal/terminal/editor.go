@@ -1,12 +1,10 @@
 package terminal
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,14 +24,10 @@ type Editor struct {
 
 // NewEditor returns an editor on a terminal. Lines are added to the file history and taken from it;
 // complete, if not nil, completes a word that begins with a slash.
-func NewEditor(in, out *os.File, history string, complete func(word string) string) (*Editor, error) {
-	lines, err := openHistory(history)
-	if err != nil {
-		return nil, err
-	}
+func NewEditor(in, out *os.File, history string, complete func(word string) string) *Editor {
 	keys := &keyboard{in: in}
 	e := &Editor{in: in, out: out, keys: keys, term: term.NewTerminal(stream{keys, out}, "")}
-	e.term.History = lines
+	e.term.History = openHistory(history)
 	if complete != nil {
 		e.term.AutoCompleteCallback = func(line string, pos int, key rune) (string, int, bool) {
 			if key != '\t' || pos != len(line) || !strings.HasPrefix(line, "/") {
@@ -43,7 +37,7 @@ func NewEditor(in, out *os.File, history string, complete func(word string) stri
 			return completed, len(completed), true
 		}
 	}
-	return e, nil
+	return e
 }
 
 // In between a terminal marks what is pasted, so that the line editor can tell it from keys.
@@ -114,27 +108,25 @@ func (k *keyboard) Read(p []byte) (int, error) {
 const maxHistory = 500
 
 // history is the lines typed before, in a file that only its owner can read. It implements
-// term.History. A file that can't be written costs the history, not the chat.
+// term.History. A file that can't be read or written costs the history, not the chat.
 type history struct {
 	file  string
 	lines []string // the latest first
 }
 
 // openHistory reads the file; it need not exist.
-func openHistory(file string) (*history, error) {
-	raw, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read history: %w", err)
-	}
+func openHistory(file string) *history {
+	raw, _ := os.ReadFile(file) // nothing when it fails
 	h := &history{file: file}
-	for lines := bufio.NewScanner(bytes.NewReader(raw)); lines.Scan(); {
-		h.lines = append([]string{lines.Text()}, h.lines...)
+	for line := range strings.Lines(string(raw)) {
+		h.lines = append(h.lines, strings.TrimSuffix(line, "\n"))
 	}
+	slices.Reverse(h.lines)
 	if len(h.lines) > maxHistory {
 		h.lines = h.lines[:maxHistory]
 		h.rewrite()
 	}
-	return h, nil
+	return h
 }
 
 // rewrite puts the lines that are kept in the place of all that were ever typed. Like Add it does what it can.
