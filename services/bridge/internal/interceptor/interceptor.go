@@ -122,6 +122,7 @@ func Handle(_ context.Context, raw json.RawMessage) (Answer, error) {
 // lookup returns the header of that name, in any case, if its value is a string or a list of one;
 // differ says that it stands there twice with different values.
 func lookup(headers map[string]any, name string) (value string, differ bool) {
+	some := false
 	for key, v := range headers {
 		if !strings.EqualFold(key, name) {
 			continue
@@ -132,10 +133,10 @@ func lookup(headers map[string]any, name string) (value string, differ bool) {
 		}
 		for _, v := range values {
 			text, _ := v.(string)
-			if value != "" && value != text {
+			if some && value != text {
 				return "", true
 			}
-			value = text
+			value, some = text, true
 		}
 	}
 	return value, false

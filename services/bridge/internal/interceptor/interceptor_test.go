@@ -72,12 +72,15 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		"not ASCII":      {map[string]any{UserTokenHeader: "tökén"}, 401, []string{"characters"}},
 		"two in a list":  {map[string]any{"Authorization": []string{"Bearer a", "Bearer b"}}, 400, []string{"two different"}},
 		"too large":      {map[string]any{"Authorization": "Bearer " + strings.Repeat("x", 2345)}, 400, []string{"2345 bytes", "2000", "groups"}},
+		"one is empty":   {map[string]any{UserTokenHeader: "a", strings.ToLower(UserTokenHeader): ""}, 400, []string{"two different"}},
 		"two different":  {map[string]any{UserTokenHeader: "a", strings.ToLower(UserTokenHeader): "b"}, 400, []string{"two different"}},
 	} {
-		answer, err := Handle(t.Context(), eventOf(t, c.headers))
-		if err != nil || answer.MCP.Request != nil || answer.MCP.Response == nil || answer.MCP.Response.StatusCode != c.status {
-			t.Errorf("%s: %+v, %v", name, answer, err)
-			continue
+		var answer Answer
+		var err error
+		for range 20 { // whatever comes first out of the map
+			if answer, err = Handle(t.Context(), eventOf(t, c.headers)); err != nil || answer.MCP.Request != nil || answer.MCP.Response == nil || answer.MCP.Response.StatusCode != c.status {
+				t.Fatalf("%s: %+v, %v", name, answer, err)
+			}
 		}
 		body, err := json.Marshal(answer.MCP.Response.Body)
 		if err != nil || !strings.Contains(string(body), `"id":7`) || strings.Contains(string(body), "xxx") {

@@ -304,7 +304,7 @@ func header(headers, wanted string) string {
 	if jsonv2.Unmarshal([]byte(headers), &object, lenient) != nil {
 		return ""
 	}
-	found := ""
+	found, some := "", false
 	for name, raw := range object {
 		if !strings.EqualFold(name, wanted) {
 			continue
@@ -314,10 +314,10 @@ func header(headers, wanted string) string {
 		if jsonv2.Unmarshal(raw, &value, lenient) != nil && jsonv2.Unmarshal(raw, &values, lenient) == nil && len(values) == 1 {
 			value = values[0]
 		}
-		if found != "" && found != value {
+		if some && found != value {
 			return ""
 		}
-		found = value
+		found, some = value, true
 	}
 	return found
 }
