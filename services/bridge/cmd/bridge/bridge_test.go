@@ -125,6 +125,7 @@ func TestBadInput(t *testing.T) {
 		"parameter's type":      {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","params":{"MaxResults":"argument-canary"}}`, "invalid", "MaxResults"},
 		"accounts is a string":  {`{"accounts":"all","service":"ec2","operation":"DescribeVpcs"}`, "invalid", "an array"},
 		"limit is a string":     {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","limit":"5"}`, "invalid", "limit"},
+		"limit is no integer":   {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","limit":1.5}`, "invalid", "limit"},
 		"limit is 0":            {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","limit":0}`, "invalid", "limit"},
 		"misspelt argument":     {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","region":["x"]}`, "invalid", "regions"},
 		"select":                {`{"accounts":["all"],"service":"ec2","operation":"DescribeVpcs","select":"Vpcs[?"}`, "invalid", "select is not valid JMESPath"},
@@ -324,7 +325,7 @@ func TestRegionsAndFailuresStayApart(t *testing.T) {
 			return instances(run, region, 5)
 		}
 	})
-	got := b.call(b.token("ops"), "query", `{"accounts":["all"],"regions":["all"],"service":"ec2","operation":"DescribeInstances","limit":4}`)
+	got := b.call(b.token("ops"), "query", `{"accounts":["all"],"regions":["all"],"service":"ec2","operation":"DescribeInstances","limit":4.0}`)
 	if want := "111/eu-west-1=denied 111/us-east-1=ok 222/eu-west-1=denied 222/us-east-1=ok 333/all=denied"; got.statuses() != want {
 		t.Fatalf("got %s, want %s (%+v)", got.statuses(), want, got.Error)
 	}

@@ -33,6 +33,7 @@ func TestClassify(t *testing.T) {
 		"An error occurred (NoSuchBucket) when calling the X operation: y":                                    bridge.NotFound,
 		"EndpointConnectionError('Could not connect to the endpoint URL: \"https://x\"')":                     bridge.Unavailable,
 		"ParamValidationError('Parameter validation failed: y')":                                              bridge.Invalid,
+		"timed out: AWS gave no answer within the time for this query":                                        bridge.Timeout,
 		"TimeoutError()": bridge.Timeout,
 		"An error occurred (ExpiredToken) when calling the X operation: y": bridge.Unauthenticated,
 		"NameError: name 'x' is not defined":                               bridge.Unavailable,

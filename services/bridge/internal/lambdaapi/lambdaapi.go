@@ -202,7 +202,7 @@ type arguments struct {
 	Params    json.RawMessage `json:"params"`
 	Select    string          `json:"select"`
 	GroupBy   string          `json:"group_by"`
-	Limit     *int            `json:"limit"`
+	Limit     *float64        `json:"limit"` // whole, as the schema was checked; 5.0 and 5e0 are 5
 }
 
 func (a arguments) query() bridge.Query {
@@ -212,7 +212,7 @@ func (a arguments) query() bridge.Query {
 		query.Params = a.Params
 	}
 	if a.Limit != nil {
-		query.Limit = *a.Limit
+		query.Limit = int(*a.Limit)
 		if query.Limit == 0 {
 			query.Limit = -1 // asked for, and refused with the others below 1
 		}

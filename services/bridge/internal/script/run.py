@@ -2,9 +2,14 @@ async def main():
     import asyncio
     import json
 
-    ask = json.loads(@ASK@)
+    def exact(text):
+        number = float(text)
+        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+    ask = json.loads(@ASK@, parse_float=exact)
     gate = asyncio.Semaphore(ask["parallel"])
     held = {"bytes": 0}
+    made = {}
 
     def look(document, path):
         for alternative in path.split("||"):
@@ -31,6 +36,15 @@ async def main():
         have = whole.get(name)
         whole[name] = more if have is None else have + more
 
+    def forget(whole, path):
+        for alternative in path.split("||"):
+            steps = alternative.strip().split(".")
+            inner = whole
+            for step in steps[:-1]:
+                inner = inner.get(step) if isinstance(inner, dict) else None
+            if isinstance(inner, dict):
+                inner.pop(steps[-1], None)
+
     async def read(region):
         pages = ask["pages"]
         params = dict(ask["params"])
@@ -39,7 +53,7 @@ async def main():
         try:
             async with gate:
                 while True:
-                    calls = calls + 1
+                    calls = made[region] = calls + 1
                     page = await call_boto3(
                         service_name=ask["service"],
                         operation_name=ask["operation"],
@@ -59,6 +73,8 @@ async def main():
                     else:
                         for path in pages["results"]:
                             merge(whole, page, path)
+                        for path in pages["output"] + [pages["more"]]:
+                            forget(whole, path)
                     if not [token for token in tokens if token]:
                         return {"document": whole, "calls": calls, "more": False}
                     following = dict(params)
@@ -78,6 +94,8 @@ async def main():
     async def bounded(region):
         try:
             return await asyncio.wait_for(read(region), ask["seconds"])
+        except asyncio.TimeoutError:
+            return {"error": "timed out: AWS gave no answer within the time for this query", "calls": made.get(region, 0)}
         except Exception as error:
             return {"error": repr(error)[:2000], "calls": 0}
 

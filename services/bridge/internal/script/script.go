@@ -7,7 +7,8 @@
 // whatever the values hold: see Quote.
 //
 // All of it stands in one function, so that it does not matter in what kind of namespace the sandbox
-// runs it. In the sandbox, call_boto3 takes keywords only (service_name, operation_name in PascalCase,
+// runs it. Numbers such as 5.0 reach AWS as 5: boto3 takes no float for an integer. Of merged pages, those members are
+// left out that say that there is a next one. In the sandbox, call_boto3 takes keywords only (service_name, operation_name in PascalCase,
 // region_name, params), returns the AWS response, and the value of the script is its last
 // expression; of the standard library the script uses json and asyncio.
 //

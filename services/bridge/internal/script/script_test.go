@@ -25,6 +25,8 @@ async def call_boto3(*, service_name, operation_name, region_name=None, params=N
     calls.append({"service": service_name, "operation": operation_name, "region": region_name, "params": params})
     if operation_name == "DescribeRegions":
         return {"Regions": [{"RegionName": r} for r in told["enabled"]] + [{"RegionName": "ap-east-1", "OptInStatus": "not-opted-in"}]}
+    if region_name in told["hang"]:
+        await asyncio.sleep(60)
     if region_name in told["raise"]:
         raise RuntimeError(told["raise"][region_name])
     page = int((params or {}).get("NextToken", "0"))
@@ -50,6 +52,7 @@ type told struct {
 	Code    string            `json:"code"`
 	Enabled []string          `json:"enabled"`
 	Raise   map[string]string `json:"raise"`
+	Hang    []string          `json:"hang"`
 	Pages   []any             `json:"pages"`
 }
 
@@ -68,7 +71,13 @@ func python(t *testing.T, ask bridge.Ask, in told) heard {
 	if err != nil {
 		t.Skip("python3 is not installed, so the script cannot be run")
 	}
-	if in.Code, err = Build(ask, 10*time.Second); err != nil {
+	within := 10 * time.Second
+	if len(in.Hang) > 0 {
+		within = 300 * time.Millisecond
+	} else {
+		in.Hang = []string{}
+	}
+	if in.Code, err = Build(ask, within); err != nil {
 		t.Fatal(err)
 	}
 	if in.Raise == nil {
@@ -124,6 +133,16 @@ func TestParametersTravelAsData(t *testing.T) {
 	}
 }
 
+// JSON knows one kind of number, boto3 two: a float is refused where an integer is wanted, but not the other way round.
+func TestWholeNumbersAreIntegers(t *testing.T) {
+	t.Parallel()
+	got := python(t, bridge.Ask{Operation: operation, Params: json.RawMessage(`{"a":5.0,"b":[1e3,{"c":-0.0}],"d":1.5,"e":1e300,"f":9007199254740993}`), Regions: []string{"us-east-1"}},
+		told{Pages: []any{map[string]any{}}})
+	if want := `{"a": 5, "b": [1000, {"c": 0}], "d": 1.5, "e": 1e+300, "f": 9007199254740993}`; string(got.Calls[0].Params) != want {
+		t.Errorf("arrived: %s, want %s", got.Calls[0].Params, want)
+	}
+}
+
 // TestLoneSurrogatesTravel holds what Go's own strings cannot: half of a surrogate pair.
 func TestLoneSurrogatesTravel(t *testing.T) {
 	t.Parallel()
@@ -147,12 +166,14 @@ func decode(t *testing.T, raw []byte) any {
 
 func TestScriptReadsAllPagesOfEnabledRegions(t *testing.T) {
 	t.Parallel()
-	ask := bridge.Ask{Operation: operation, Params: json.RawMessage(`{"MaxResults":5}`), Regions: []string{"us-east-1", "eu-west-1", "ap-south-1"}, Enabled: true, Home: "us-east-1"}
+	paged := operation
+	paged.Pagination = &bridge.Pagination{Input: []string{"NextToken"}, Output: []string{"NextToken || Reservations[-1].Id"}, MoreResults: "IsTruncated", Results: []string{"Reservations"}}
+	ask := bridge.Ask{Operation: paged, Params: json.RawMessage(`{"MaxResults":5}`), Regions: []string{"us-east-1", "eu-west-1", "ap-south-1"}, Enabled: true, Home: "us-east-1"}
 	got := python(t, ask, told{
 		Enabled: []string{"us-east-1", "eu-west-1", "xx-new-1"}, Raise: map[string]string{"eu-west-1": "An error occurred (AccessDenied) when calling the DescribeInstances operation"},
 		Pages: []any{
-			map[string]any{"Reservations": []any{1}, "NextToken": "1"},
-			map[string]any{"Reservations": []any{2}, "NextToken": "2"},
+			map[string]any{"Reservations": []any{1}, "NextToken": "1", "IsTruncated": true, "Owner": "a"},
+			map[string]any{"Reservations": []any{2}, "NextToken": "2", "IsTruncated": true},
 			map[string]any{"Reservations": []any{3}},
 		},
 	})
@@ -166,11 +187,25 @@ func TestScriptReadsAllPagesOfEnabledRegions(t *testing.T) {
 	if len(regions) != 2 || regions[0].Region != "us-east-1" || regions[0].Calls != 3 || regions[0].More {
 		t.Fatalf("regions: %+v", regions)
 	}
-	if diff := cmp.Diff([]any{1.0, 2.0, 3.0}, regions[0].Document.(map[string]any)["Reservations"]); diff != "" {
+	if diff := cmp.Diff(map[string]any{"Reservations": []any{1.0, 2.0, 3.0}, "Owner": "a"}, regions[0].Document); diff != "" {
 		t.Errorf("merged pages (-want +got):\n%s", diff)
 	}
 	if regions[1].Err == nil || !strings.Contains(regions[1].Err.Error(), "AccessDenied") {
 		t.Errorf("a Region's failure: %v", regions[1].Err)
+	}
+}
+
+// A Region that is late says so in words, and costs the others nothing.
+func TestLateRegionIsLeft(t *testing.T) {
+	t.Parallel()
+	ask := bridge.Ask{Operation: operation, Params: json.RawMessage(`{}`), Regions: []string{"us-east-1", "eu-west-1"}}
+	got := python(t, ask, told{Hang: []string{"us-east-1"}, Pages: []any{map[string]any{"Reservations": []any{1}}}})
+	regions, _, err := Parse(got.Value, ask, func(text string) error { return errors.New(text) })
+	if err != nil || len(regions) != 2 || regions[1].Err != nil {
+		t.Fatalf("regions %+v, %v", regions, err)
+	}
+	if late := regions[0]; late.Err == nil || late.Err.Error() != "timed out: AWS gave no answer within the time for this query" || late.Calls != 1 {
+		t.Errorf("the late Region: %v after %d calls", late.Err, late.Calls)
 	}
 }
 
