@@ -3,7 +3,7 @@
 //
 // An item is an account: id (string, the partition key), name, environment (strings, optional), tags
 // (map of strings, optional). The whole table is read, eventually consistent, at most once a
-// minute; when that fails, what was read last holds.
+// minute; when that fails, or takes longer than a query can wait for it, what was read last holds.
 package accounts
 
 import (
@@ -22,7 +22,12 @@ import (
 	"github.com/central-ops/central-ops/services/bridge"
 )
 
-const ttl = time.Minute
+const (
+	ttl = time.Minute
+	// patience bounds reading again what is held already, pause is from one that failed to the next: a query waits for it.
+	patience = 2 * time.Second
+	pause    = 10 * time.Second
+)
 
 // DynamoDB is what this package calls of it.
 type DynamoDB interface {
@@ -65,7 +70,14 @@ func (t *Table) Accounts(ctx context.Context) ([]bridge.Account, error) {
 	if held != nil && fresh {
 		return held, nil
 	}
-	loaded, err, _ := t.flight.Do("", func() (any, error) { return t.read(ctx) })
+	loaded, err, _ := t.flight.Do("", func() (any, error) {
+		bounded, cancel := ctx, context.CancelFunc(func() {})
+		if held != nil {
+			bounded, cancel = context.WithTimeout(ctx, patience)
+		}
+		defer cancel()
+		return t.read(bounded)
+	})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil {
@@ -73,6 +85,7 @@ func (t *Table) Accounts(ctx context.Context) ([]bridge.Account, error) {
 			return nil, &bridge.Error{Op: "read accounts table " + t.name, Code: bridge.Unavailable, Err: err, Hint: "check ACCOUNTS_TABLE and the bridge's right to dynamodb:Scan it"}
 		}
 		t.logger.WarnContext(ctx, "accounts table not read, the last accounts hold", "error", err)
+		t.loaded = time.Now().Add(pause - ttl)
 		return t.accounts, nil
 	}
 	t.accounts, t.loaded = loaded.([]bridge.Account), time.Now()

@@ -22,9 +22,14 @@ type table struct {
 	items []map[string]types.AttributeValue
 	scans int
 	err   error
+	hangs bool
 }
 
-func (d *table) Scan(_ context.Context, in *dynamodb.ScanInput, _ ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error) {
+func (d *table) Scan(ctx context.Context, in *dynamodb.ScanInput, _ ...func(*dynamodb.Options)) (*dynamodb.ScanOutput, error) {
+	if d.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -91,8 +96,17 @@ func TestTable(t *testing.T) {
 		if !strings.Contains(log.String(), "the last accounts hold") {
 			t.Errorf("that it failed is not logged: %s", &log)
 		}
-		database.err, database.items = nil, nil
-		time.Sleep(ttl)
+		database.hangs = true
+		time.Sleep(pause)
+		for _, most := range []time.Duration{patience, 0} { // the second time nobody waits
+			start := time.Now()
+			read()
+			if took := time.Since(start); took > most {
+				t.Errorf("waited %s for what is held already, want at most %s", took, most)
+			}
+		}
+		database.hangs, database.err, database.items = false, nil, nil
+		time.Sleep(pause)
 		want = []bridge.Account{}
 		read()
 	})

@@ -28,8 +28,13 @@ import (
 	"github.com/central-ops/central-ops/services/bridge"
 )
 
-// ttl is how long policies that were read from elsewhere are used before they are read again.
-const ttl = time.Minute
+const (
+	// ttl is how long policies that were read from elsewhere are used before they are read again.
+	ttl = time.Minute
+	// patience bounds reading again what is held already, pause is from one that failed to the next: a query waits for it.
+	patience = 2 * time.Second
+	pause    = 10 * time.Second
+)
 
 // Source returns the text of the policies. Its error carries a code.
 type Source func(ctx context.Context) (string, error)
@@ -80,7 +85,12 @@ func (p *Policies) current(ctx context.Context) (*set, error) {
 		return held, nil
 	}
 	loaded, err, _ := p.flight.Do("", func() (any, error) {
-		text, err := p.source(ctx)
+		bounded, cancel := ctx, context.CancelFunc(func() {})
+		if held != nil {
+			bounded, cancel = context.WithTimeout(ctx, patience)
+		}
+		defer cancel()
+		text, err := p.source(bounded)
 		if err != nil {
 			return nil, err
 		}
@@ -93,6 +103,7 @@ func (p *Policies) current(ctx context.Context) (*set, error) {
 			return nil, &bridge.Error{Op: "read access policy", Code: bridge.Unavailable, Err: err, Hint: "check ACCESS_POLICY_PARAMETER and the bridge's right to read it"}
 		}
 		p.logger.WarnContext(ctx, "access policy not read, the last one holds", "error", err)
+		p.loaded = time.Now().Add(pause - ttl)
 		return p.set, nil
 	}
 	p.set, p.loaded = loaded.(*set), time.Now()

@@ -123,8 +123,15 @@ func TestLoad(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const open, closed = `permit(principal, action, resource);`, `forbid(principal, action, resource);`
-		text, err, reads := "", error(errors.New("AccessDenied")), 0
-		policies := Load(func(context.Context) (string, error) { reads++; return text, err }, slog.New(slog.DiscardHandler))
+		text, err, reads, hangs := "", error(errors.New("AccessDenied")), 0, false
+		policies := Load(func(ctx context.Context) (string, error) {
+			reads++
+			if hangs {
+				<-ctx.Done()
+				return "", ctx.Err()
+			}
+			return text, err
+		}, slog.New(slog.DiscardHandler))
 		allowed := func() bool {
 			t.Helper()
 			access, err := policies.For(t.Context(), ops)
@@ -158,8 +165,19 @@ func TestLoad(t *testing.T) {
 				t.Errorf("the last good policies don't hold when the next are %q, %v", text, err)
 			}
 		}
-		text, err = open, nil
-		if !allowed() {
+		hangs = true
+		time.Sleep(pause)
+		for _, most := range []time.Duration{patience, 0} { // the second time nobody waits
+			start := time.Now()
+			if allowed() {
+				t.Error("the last good policies don't hold when the next don't come")
+			}
+			if took := time.Since(start); took > most {
+				t.Errorf("waited %s for what is held already, want at most %s", took, most)
+			}
+		}
+		text, err, hangs = open, nil, false
+		if time.Sleep(pause); !allowed() {
 			t.Error("good again, but not read")
 		}
 	})
