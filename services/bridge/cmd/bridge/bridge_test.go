@@ -235,6 +235,12 @@ func TestFaults(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}},
+		{name: "server-sent events, ended early", status: "ok", runs: 2, assumed: 1, fault: first(func(_ *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, _ scriptRun) bool {
+			w.Header().Set("Content-Type", "text/event-stream")
+			fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":%d,\"res", id)
+			return true
+		})},
+		{name: "half an answer, every time", status: "failed", code: "unavailable", runs: 2, assumed: 1, fault: status(200, `{"jsonrpc":"2.0","id":`)},
 		{name: "text only", status: "ok", runs: 1, assumed: 1, fault: func(m *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, run scriptRun) bool {
 			text, _ := json.Marshal(m.value(run))
 			result(w, id, map[string]any{"content": []any{map[string]any{"type": "text", "text": string(text)}}})
@@ -308,6 +314,17 @@ func TestFaults(t *testing.T) {
 				t.Errorf("afterwards: %q (%+v)", got.statuses(), got.Error)
 			}
 		})
+	}
+}
+
+// A server that knows none of the sessions that it opens is at fault, not the bridge.
+func TestSessionLostBeforeItsFirstCall(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	b.mcp.set(func(m *fakeMCP) { m.forgets = true })
+	got := b.call(b.token("ops"), "query", describe)
+	if got.statuses() != "222/us-east-1=failed" || got.Results[0].Error.Code != "unavailable" || !strings.Contains(got.Results[0].Error.Message, "loses every session") {
+		t.Errorf("%s %+v", got.statuses(), got.Results)
 	}
 }
 

@@ -448,6 +448,7 @@ type fakeMCP struct {
 	sts      *fakeSTS
 	mu       sync.Mutex
 	sessions map[string]string // id -> caller
+	forgets  bool              // knows no session that it opened
 	opened   int
 	runs     []scriptRun
 	conns    map[string]bool
@@ -477,7 +478,7 @@ func newFakeMCP(t *testing.T, sts *fakeSTS) *fakeMCP {
 	return m
 }
 
-var literalPattern = regexp.MustCompile(`json\.loads\(("(?:[^"\\]|\\.)*")\)`)
+var literalPattern = regexp.MustCompile(`json\.loads\(("(?:[^"\\]|\\.)*")`)
 
 func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
@@ -522,7 +523,9 @@ func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 		m.mu.Lock()
 		m.opened++
 		id := fmt.Sprintf("mcp-%d", m.opened)
-		m.sessions[id] = caller
+		if !m.forgets {
+			m.sessions[id] = caller
+		}
 		m.mu.Unlock()
 		w.Header().Set("Mcp-Session-Id", id)
 		result(w, message.ID, map[string]any{"protocolVersion": "2025-06-18", "serverInfo": map[string]any{"name": "AWSMCP", "version": "1.0.0"}})

@@ -101,9 +101,22 @@ func TestSessionsAreSharedAndTakenOver(t *testing.T) {
 		t.Errorf("after the loss the sessions in use were %v, want one more", got)
 	}
 	first.mcp.mu.Lock()
-	defer first.mcp.mu.Unlock()
 	if n := first.mcp.opened - opened; n != 1 {
 		t.Errorf("%d sessions were opened in place of the lost one, want 1", n)
+	}
+	first.mcp.mu.Unlock()
+	database.mu.Lock()
+	for _, item := range database.items { // an item that is damaged costs a session, not the account
+		item["mcp_session_id"] = map[string]string{"S": "two\r\nlines"}
+	}
+	database.mu.Unlock()
+	ask(start(t, append(table, "AWS_MCP_ENDPOINT="+first.mcp.server.URL+"/mcp", "AWS_ENDPOINT_URL_STS="+first.sts.server.URL)...))
+	database.mu.Lock()
+	defer database.mu.Unlock()
+	for key, item := range database.items {
+		if strings.Contains(item["mcp_session_id"]["S"], "two") && strings.Contains(key, "222222222222") {
+			t.Errorf("the damaged item %s was left", key)
+		}
 	}
 }
 

@@ -65,6 +65,9 @@ func (a *Asker) Ask(ctx context.Context, person bridge.Person, account bridge.Ac
 		a.logger.WarnContext(ctx, "credentials refused, assuming again", "account", account.ID)
 		report, _, err = a.once(ctx, person, account, ask)
 	}
+	if err != nil && bridge.CodeOf(err) == bridge.Internal && ctx.Err() == nil { // whoever asked is told that the log has the cause
+		a.logger.ErrorContext(ctx, "account not asked", "account", account.ID, "error", err)
+	}
 	return report, err
 }
 

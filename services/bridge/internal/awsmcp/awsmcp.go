@@ -28,7 +28,7 @@
 //	403 otherwise                       forbidden
 //	429, -32004                         wait for Retry-After or with jitter, repeat; then throttled
 //	500, 502, 503, 504                  the same; then unavailable
-//	connection reset, EOF               close idle connections, repeat once: only reads are sent
+//	connection reset, EOF, half a body  close idle connections, repeat once: only reads are sent
 //	deadline                            timeout
 //	-32602 or -32600 "Unknown tool"...  unavailable: the server has changed
 //	result.isError                      by its text, see Classify
@@ -293,8 +293,7 @@ func inSession[R any](ctx context.Context, c *Client, role bridge.RoleSession, m
 		}
 		c.logger.WarnContext(ctx, "mcp session lost", "account", role.Account, "attempt", attempt+1)
 		if opened && lost != "" || attempt >= 2 {
-			return nil, c.failure(role, bridge.Unavailable, "ask again",
-				errors.New("the AWS MCP Server loses every session as soon as it is opened"))
+			return nil, c.losing(role)
 		}
 		lost = id
 	}
@@ -336,7 +335,7 @@ func (c *Client) session(ctx context.Context, st *state, role bridge.RoleSession
 	if c.sessions != nil {
 		if shared, err = c.sessions.Load(ctx, c.key(role)); err != nil {
 			c.logger.WarnContext(ctx, "mcp session store not read", "account", role.Account, "error", err)
-		} else if shared != "" && shared != lost {
+		} else if usable(shared) && shared != lost {
 			st.set(shared)
 			return shared, false, nil
 		}
@@ -350,7 +349,7 @@ func (c *Client) session(ctx context.Context, st *state, role bridge.RoleSession
 		switch {
 		case err != nil:
 			c.logger.WarnContext(ctx, "mcp session store not written", "account", role.Account, "error", err)
-		case kept != id && kept != lost: // somebody was faster: one warm session is better than two
+		case kept != id && kept != lost && usable(kept): // somebody was faster: one warm session is better than two
 			c.close(ctx, st, role, id)
 			st.set(kept)
 			return kept, false, nil
@@ -358,6 +357,12 @@ func (c *Client) session(ctx context.Context, st *state, role bridge.RoleSession
 	}
 	st.set(id)
 	return id, true, nil
+}
+
+// usable says whether id can be an MCP session id, which consists of visible ASCII characters
+// (https://modelcontextprotocol.io/specification/2025-06-18/basic/transports, session management). With another no request could be sent.
+func usable(id string) bool {
+	return id != "" && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (s *state) current() string {
@@ -386,10 +391,14 @@ func (c *Client) open(ctx context.Context, st *state, role bridge.RoleSession) (
 		}
 		return "", err
 	}
-	if answer.session == "" {
+	if !usable(answer.session) {
 		return "", c.broken(role, errors.New("initialize was answered without a session id"))
 	}
 	if _, err := post[jsontext.Value](ctx, c, st, role, answer.session, message{Method: "notifications/initialized"}); err != nil {
+		var gone *lostError
+		if errors.As(err, &gone) {
+			return "", c.losing(role)
+		}
 		return "", err
 	}
 	c.logger.DebugContext(ctx, "mcp session opened", "account", role.Account)
@@ -581,6 +590,8 @@ func read[R any](c *Client, role bridge.RoleSession, response *http.Response, bo
 		switch {
 		case id == 0:
 			return got, nil
+		case errors.Is(decodeErr, io.ErrUnexpectedEOF): // a connection that ended under the answer, however politely
+			return answer[R]{}, decodeErr
 		case decodeErr != nil:
 			return answer[R]{}, c.broken(role, decodeErr)
 		case rpc.Error == nil:
@@ -672,6 +683,10 @@ func (c *Client) network(role bridge.RoleSession, err error) error {
 
 func (c *Client) failure(role bridge.RoleSession, code bridge.Code, hint string, err error) error {
 	return &bridge.Error{Op: "call the AWS MCP Server", Account: role.Account, Code: code, Hint: hint, Err: err}
+}
+
+func (c *Client) losing(role bridge.RoleSession) error {
+	return c.failure(role, bridge.Unavailable, "ask again", errors.New("the AWS MCP Server loses every session as soon as it is opened"))
 }
 
 func (c *Client) broken(role bridge.RoleSession, err error) error {
