@@ -17,10 +17,8 @@ type Claims struct {
 	Groups   []string
 	Issuer   string
 	ClientID string
-	Audience bool   // the token has an aud claim; Cognito's access tokens have none
 	Use      string // token_use: "access" or "id"
 	KeyID    string // kid of the header
-	IssuedAt time.Time
 	Expires  time.Time
 }
 
@@ -34,15 +32,13 @@ func ParseClaims(token string) (Claims, error) {
 		KeyID string `json:"kid"`
 	}
 	var payload struct {
-		Subject  string          `json:"sub"`
-		Username string          `json:"username"`
-		Groups   []string        `json:"cognito:groups"`
-		Issuer   string          `json:"iss"`
-		ClientID string          `json:"client_id"`
-		Audience json.RawMessage `json:"aud"`
-		Use      string          `json:"token_use"`
-		IssuedAt int64           `json:"iat"`
-		Expires  int64           `json:"exp"`
+		Subject  string   `json:"sub"`
+		Username string   `json:"username"`
+		Groups   []string `json:"cognito:groups"`
+		Issuer   string   `json:"iss"`
+		ClientID string   `json:"client_id"`
+		Use      string   `json:"token_use"`
+		Expires  int64    `json:"exp"`
 	}
 	for i, into := range []any{&header, &payload} {
 		raw, err := base64.RawURLEncoding.DecodeString(parts[i])
@@ -55,7 +51,6 @@ func ParseClaims(token string) (Claims, error) {
 	}
 	return Claims{
 		Subject: payload.Subject, Username: payload.Username, Groups: payload.Groups, Issuer: payload.Issuer,
-		ClientID: payload.ClientID, Audience: len(payload.Audience) > 0, Use: payload.Use, KeyID: header.KeyID,
-		IssuedAt: time.Unix(payload.IssuedAt, 0), Expires: time.Unix(payload.Expires, 0),
+		ClientID: payload.ClientID, Use: payload.Use, KeyID: header.KeyID, Expires: time.Unix(payload.Expires, 0),
 	}, nil
 }
