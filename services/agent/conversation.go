@@ -130,18 +130,6 @@ func (c *conversations) release(held *conversation) {
 	held.lastUsed = c.now()
 }
 
-// close ends every session that is not at work.
-func (c *conversations) close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id, held := range c.sessions {
-		if !held.busy {
-			delete(c.sessions, id)
-			held.toolbox.Close()
-		}
-	}
-}
-
 // fit drops the oldest exchanges until they and extra bytes are within the budget. It returns how
 // many it dropped.
 func (c *conversation) fit(extra int) int {

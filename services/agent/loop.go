@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -61,9 +62,6 @@ func New(model Model, newToolbox func() Toolbox, limits Limits, log *slog.Logger
 		},
 	}
 }
-
-// Close ends the sessions that no invocation is using.
-func (a *Agent) Close() { a.sessions.close() }
 
 // Run answers one invocation. events may be nil. The error, always an *Error, comes with whatever was
 // done before it: coverage, receipts and usage. A bound that is hit is not an error: the answer then
@@ -345,10 +343,23 @@ func (r *run) check(call ToolCall) *Fault {
 	return nil
 }
 
-// call runs one tool call, or answers it with refusal.
-func (r *run) call(ctx context.Context, turn, index int, call ToolCall, refusal *Fault) outcome {
+// errPanicked ends an invocation in whose tool call there is a bug.
+var errPanicked = errors.New("tool call panicked")
+
+// call runs one tool call, or answers it with refusal. It has a goroutine of its own, on which a panic would end the process
+// and every session in it: it ends the invocation.
+func (r *run) call(ctx context.Context, turn, index int, call ToolCall, refusal *Fault) (o outcome) {
 	start := time.Now()
-	o := outcome{index: index}
+	o.index = index
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		fault := Fault{Code: string(CodeInternal), Message: "something went wrong inside the agent"}
+		o = outcome{index: index, envelope: Envelope{Fault: &fault}, result: refused(call, fault), elapsed: time.Since(start), fatal: errPanicked}
+		// The stack names functions and lines, and nothing of what was said.
+		r.log.LogAttrs(ctx, slog.LevelError, "tool call panicked", slog.Int("turn", turn), slog.String("stack", string(debug.Stack())))
+	}()
 	tool := call.Name
 	if refusal != nil {
 		o.envelope = Envelope{Fault: refusal}
