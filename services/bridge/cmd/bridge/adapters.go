@@ -40,6 +40,27 @@ func newCatalog(table *operations.Table, dataReads []string) catalog {
 	return c
 }
 
+// checkDataRead returns why read, "service:Operation", has no effect as a data read to permit; nil if it has one, or if the operation is
+// permitted anyway.
+func checkDataRead(table *operations.Table, read string) error {
+	service, operation, ok := strings.Cut(read, ":")
+	if !ok {
+		return nil // package config says so
+	}
+	found, err := table.Resolve(service, operation)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%q: %w", read, err)
+	case !strings.EqualFold(read, found.String()):
+		return fmt.Errorf("%q is called %s", read, found)
+	}
+	all := func(string, string) bool { return true }
+	if verdict := table.Classify(found, nil, all); !verdict.Allowed {
+		return fmt.Errorf("%s, and no configuration allows it", verdict.Reason)
+	}
+	return nil
+}
+
 func (c catalog) Resolve(service, operation string, params json.RawMessage) (bridge.Operation, error) {
 	found, err := c.table.Resolve(service, operation)
 	var unknown *operations.UnknownError

@@ -412,14 +412,19 @@ func TestKnowledgeToolsPassThrough(t *testing.T) {
 func TestConfigurationFaultsAllAtOnce(t *testing.T) {
 	t.Parallel()
 	command := exec.Command(binary)
-	command.Env = []string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:1", "FANOUT_CONCURRENCY=many", "TARGET_ACCOUNTS=[{\"id\":\"1\"}]", "ENVIRONMENT=moon"}
+	command.Env = []string{"AWS_LAMBDA_RUNTIME_API=127.0.0.1:1", "FANOUT_CONCURRENCY=many", "TARGET_ACCOUNTS=[{\"id\":\"1\"}]", "ENVIRONMENT=moon",
+		"ACCESS_POLICY=permit(", "ALLOW_DATA_READS=s3:GetObjekt,ec2:RunInstances,cloudwatchlogs:FilterLogEvents,s3:GetObject,GetItem"}
 	out, err := command.CombinedOutput()
 	if err == nil || command.ProcessState.ExitCode() != 2 {
 		t.Fatalf("exit: %v", err)
 	}
-	for _, name := range []string{"FANOUT_CONCURRENCY", "TARGET_ACCOUNTS", "ENVIRONMENT", "TOKEN_ISSUER", "TOKEN_CLIENT_IDS", "ACCESS_POLICY", "AWS_REGION", `"many"`, `"moon"`} {
+	for _, name := range []string{"FANOUT_CONCURRENCY", "TARGET_ACCOUNTS", "ENVIRONMENT", "TOKEN_ISSUER", "TOKEN_CLIENT_IDS", "AWS_REGION", `"many"`, `"moon"`,
+		"ACCESS_POLICY: access policy is not valid Cedar", `"s3:GetObjekt": unknown operation`, "ec2:RunInstances is refused", `"cloudwatchlogs:FilterLogEvents" is called logs:FilterLogEvents`, `"GetItem" is not service:Operation`} {
 		if !strings.Contains(string(out), name) {
 			t.Errorf("not reported: %s in\n%s", name, out)
 		}
+	}
+	if strings.Contains(string(out), `"s3:GetObject"`) {
+		t.Errorf("a data read that may be permitted is at fault:\n%s", out)
 	}
 }

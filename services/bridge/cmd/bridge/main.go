@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/central-ops/central-ops/services/bridge/internal/config"
+	"github.com/central-ops/central-ops/services/bridge/internal/operations"
 )
 
 func main() { os.Exit(run(context.Background(), os.Getenv, os.Stderr)) }
@@ -26,7 +28,8 @@ func main() { os.Exit(run(context.Background(), os.Getenv, os.Stderr)) }
 // a configuration that can't be used.
 func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int {
 	c, err := config.FromEnv(getenv)
-	if err != nil {
+	table := operations.Load()
+	if err = errors.Join(err, check(c, table)); err != nil {
 		fmt.Fprintf(stderr, "bridge: configuration:\n%v\n", err)
 		return 2
 	}
@@ -36,7 +39,7 @@ func run(ctx context.Context, getenv func(string) string, stderr io.Writer) int 
 	if c.MemoryMB > 0 && getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(c.MemoryMB) << 20 / 10 * 9)
 	}
-	b, err := wire(ctx, c, stderr)
+	b, err := wire(ctx, c, table, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "bridge: %v\n", err)
 		return 2

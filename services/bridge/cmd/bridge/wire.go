@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -56,11 +57,26 @@ type program struct {
 	logger   *slog.Logger
 }
 
+// check returns the faults of c that only the policy language and the operation table show.
+func check(c config.Config, table *operations.Table) error {
+	var faults []error
+	if c.Policy != "" {
+		if _, err := policy.Parse(c.Policy); err != nil {
+			faults = append(faults, fmt.Errorf("ACCESS_POLICY: %w", err))
+		}
+	}
+	for _, read := range c.AllowDataReads {
+		if err := checkDataRead(table, read); err != nil {
+			faults = append(faults, fmt.Errorf("ALLOW_DATA_READS: %w", err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // wire makes the parts. It reads local files and asks Lambda's own API at most, never the network.
-func wire(ctx context.Context, c config.Config, logs io.Writer) (*program, error) {
+func wire(ctx context.Context, c config.Config, table *operations.Table, logs io.Writer) (*program, error) {
 	// What costs the first call some 10 ms of computing is done now: Lambda gives a start more of the
 	// processor than a call.
-	table := operations.Load()
 	var ahead sync.WaitGroup
 	ahead.Go(func() { table.Decode("ec2") })
 	ahead.Go(func() { _, _ = x509.SystemCertPool() }) // crypto/x509 keeps it; a handshake reports what is wrong with it

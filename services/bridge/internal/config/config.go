@@ -19,7 +19,7 @@ import (
 	"github.com/central-ops/central-ops/services/bridge"
 )
 
-// Config is the bridge's configuration, valid as FromEnv returns it.
+// Config is the bridge's configuration, valid as FromEnv returns it without an error.
 type Config struct {
 	// Accounts are the accounts of TARGET_ACCOUNTS, a JSON array of {"id","name","environment","tags"}.
 	// Exactly one of TARGET_ACCOUNTS and ACCOUNTS_TABLE must be set.
@@ -112,7 +112,7 @@ func (f format) matches(s string) bool {
 func (c Config) SessionName() string { return "central-ops-" + c.Environment }
 
 // FromEnv reads the configuration through getenv. Its error joins all faults, one a line, each
-// naming the variable, the rule and the value.
+// naming the variable, the rule and the value, unless that may be secret; with one, Config is what was read.
 func FromEnv(getenv func(string) string) (Config, error) {
 	r := reader{getenv: getenv}
 	c := Config{
@@ -131,7 +131,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 		AllowDataReads:  r.list("ALLOW_DATA_READS", false),
 		MaxBytes:        r.number("RESULT_MAX_BYTES", DefaultMaxBytes, 4096, 5_000_000),
 		LogLevel:        r.level("LOG_LEVEL"),
-		Tracing:         r.get("OTEL_EXPORTER_OTLP_ENDPOINT")+r.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != "",
+		Tracing:         r.url("OTEL_EXPORTER_OTLP_ENDPOINT", "-")+r.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "-") != "",
 		Region:          r.region(),
 		RuntimeAPI:      r.get("AWS_LAMBDA_RUNTIME_API"),
 		MemoryMB:        r.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0, 0, 1<<20),
@@ -155,10 +155,7 @@ func FromEnv(getenv func(string) string) (Config, error) {
 	if c.SigningRegion == "" {
 		c.SigningRegion = regionOfHost(c.Endpoint, c.Region)
 	}
-	if len(r.faults) > 0 {
-		return Config{}, errors.Join(r.faults...)
-	}
-	return c, nil
+	return c, errors.Join(r.faults...)
 }
 
 // regionOfHost returns the Region label of endpoint's host name, as in aws-mcp.eu-west-1.api.aws.
@@ -226,7 +223,11 @@ func (r *reader) url(name, otherwise string) string {
 	}
 	parsed, err := url.Parse(value)
 	if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.User != nil || parsed.Fragment != "" {
-		r.fault("%s: must be an http or https URL, got %q", name, value)
+		if strings.Contains(value, "@") { // before it may stand a password
+			r.fault("%s: must be an http or https URL without user name and password", name)
+		} else {
+			r.fault("%s: must be an http or https URL, got %q", name, value)
+		}
 	}
 	return value
 }

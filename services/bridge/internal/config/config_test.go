@@ -88,7 +88,7 @@ func TestFaultsNameVariableRuleAndValue(t *testing.T) {
 	for variable, value := range map[string]string{
 		"TARGET_ACCOUNTS": `[{"id":"11"}]`, "ACCOUNTS_TABLE": "a b", "TARGET_ROLE_NAME": "a b", "ENVIRONMENT": "moon", "AWS_MCP_ENDPOINT": "ftp://x",
 		"AWS_MCP_REGION": "moon", "TOKEN_ISSUER": "pool", "TOKEN_JWKS_URL": "keys", "SESSION_TABLE": "a b", "ALLOW_DATA_READS": "GetObject",
-		"FANOUT_CONCURRENCY": "257", "RESULT_MAX_BYTES": "12", "LOG_LEVEL": "loud", "AWS_REGION": "moon",
+		"FANOUT_CONCURRENCY": "257", "RESULT_MAX_BYTES": "12", "LOG_LEVEL": "loud", "AWS_REGION": "moon", "OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318",
 	} {
 		_, err := FromEnv(with(map[string]string{variable: value}))
 		if err == nil || !strings.Contains(err.Error(), variable+":") && !strings.Contains(err.Error(), variable+",") {
@@ -98,6 +98,16 @@ func TestFaultsNameVariableRuleAndValue(t *testing.T) {
 	_, err := FromEnv(with(map[string]string{"EXTERNAL_ID": "not so secret value"}))
 	if err == nil || !strings.Contains(err.Error(), "EXTERNAL_ID") || strings.Contains(err.Error(), "secret value") {
 		t.Errorf("EXTERNAL_ID: %v", err)
+	}
+}
+
+func TestFaultsHoldNoPassword(t *testing.T) {
+	t.Parallel()
+	for _, variable := range []string{"AWS_MCP_ENDPOINT", "TOKEN_ISSUER", "TOKEN_JWKS_URL"} {
+		_, err := FromEnv(with(map[string]string{variable: "https://user:hunter 2@host.example/"}))
+		if err == nil || !strings.Contains(err.Error(), variable) || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%v", err)
+		}
 	}
 }
 
