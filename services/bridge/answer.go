@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -21,7 +22,8 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 	answer := &Answer{OK: true, Results: []Result{}, Groups: []Group{}, Notes: []string{}}
 	var rows [][]json.RawMessage
 	groups := map[string]*Group{}
-	redacted, atLeast := 0, false
+	redacted, found, atLeast := 0, 0, false
+	var unselected []string
 	for _, outcome := range outcomes {
 		for _, note := range outcome.notes {
 			if !slices.Contains(answer.Notes, note) {
@@ -29,6 +31,7 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 			}
 		}
 		redacted += outcome.redacted
+		unselected = append(unselected, outcome.unselected...)
 		for i, result := range outcome.results {
 			rows = append(rows, r.shelf.take(outcome.shelved[i]))
 			for key, count := range outcome.groups[i] {
@@ -42,12 +45,24 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 					group.Accounts = append(group.Accounts, result.AccountID)
 				}
 			}
+			if result.Count != nil {
+				found += *result.Count
+			}
 			atLeast = atLeast || result.More
 			answer.Coverage.add(result.Status)
 			answer.Results = append(answer.Results, result)
 		}
 	}
+	if found == 0 && len(unselected) > 0 {
+		slices.Sort(unselected)
+		unselected = slices.Compact(unselected)
+		answer.note("select found no row, though responses hold something in %s: check its path, which begins at the whole response; if it filters, nothing matches",
+			strings.Join(unselected[:min(len(unselected), 5)], ", "))
+	}
 	if r.groupBy != "" {
+		if groups["null"] != nil && len(groups) == 1 {
+			answer.note("group_by finds nothing in any row: it is a JMESPath on a row as it is shown, or account_id, account_name, environment, region")
+		}
 		answer.Groups = sortGroups(groups)
 		answer.cutGroups(r.bridge.config.MaxBytes)
 	}
@@ -167,7 +182,11 @@ func (r *run) fill(answer *Answer, rows [][]json.RawMessage, limit int) {
 	}
 	if shown < total {
 		answer.Truncated = true
-		answer.note("%d of %d rows are shown, left out evenly over the targets; counts are exact over what was read", shown, total)
+		more := "" // what to do about it: a limit was asked for
+		if limit == 0 || shown < limit {
+			more = "; to see more, select less of each"
+		}
+		answer.note("%d of %d rows are shown, left out evenly over the targets; counts are exact over what was read%s", shown, total, more)
 	}
 }
 

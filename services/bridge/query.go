@@ -250,7 +250,7 @@ func (b *Bridge) query(ctx context.Context, person Person, query Query) (*Answer
 	}
 
 	run := &run{
-		bridge: b, person: person, operation: operation, shape: shape, groupBy: query.GroupBy,
+		bridge: b, person: person, operation: operation, shape: shape, selects: query.Select != "", groupBy: query.GroupBy,
 		params: params, shelf: shelf{maxBytes: b.config.MaxBytes},
 	}
 	plans := make([]plan, len(accounts))
@@ -372,6 +372,8 @@ type outcome struct {
 	notes   []string
 	// redacted counts the values taken out of the rows.
 	redacted int
+	// unselected names members of responses that hold something of which select made no row.
+	unselected []string
 	// shelved are the numbers under which the shelf keeps the rows, by result; -1 for none.
 	shelved []int
 }
@@ -382,6 +384,7 @@ type run struct {
 	person    Person
 	operation Operation
 	shape     Shape
+	selects   bool // rows are not the operation's own, but those of a select
 	groupBy   string
 	params    json.RawMessage
 	shelf     shelf
@@ -454,11 +457,29 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 			}
 			out.redacted += redacted
 			count := len(rows)
+			if count == 0 && r.selects {
+				out.unselected = append(out.unselected, filled(document)...)
+			}
 			add(Result{AccountID: p.account.ID, AccountName: p.account.Name, Region: region, Status: StatusOK,
 				Count: &count, More: answer.More, Receipt: receipt(answer.Calls)}, groups, r.shelf.put(rows))
 		}
 	}
 	return out
+}
+
+// filled returns the names of the members of a response that are lists or objects with something in them, sorted.
+func filled(document any) []string {
+	object, _ := document.(map[string]any)
+	var names []string
+	for name, value := range object {
+		list, _ := value.([]any)
+		inner, _ := value.(map[string]any)
+		if len(list)+len(inner) > 0 && name != "ResponseMetadata" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // tidying is how long before the whole deadline accounts have to end, so that those which are late can still say why, and as whom they

@@ -382,6 +382,33 @@ func TestLargeAnswersAreCutEvenly(t *testing.T) {
 	}
 }
 
+// A select or a group_by that misses everything looks like an account that has nothing.
+func TestMissedRowsAreSaid(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	const rows = `Reservations[].Instances[].InstanceType`
+	for _, c := range []struct{ selects, groupBy, says string }{
+		{"Instances[].InstanceId", "", "responses hold something in Reservations"},
+		{"Reservations[].Instances[?InstanceType=='x'][]", "", "nothing matches"},
+		{rows, "nope", "group_by finds nothing"},
+		{rows, "@", ""},
+		{"", "nope", "group_by finds nothing"},
+	} {
+		got := b.call(b.token("ops"), "query", fmt.Sprintf(`{"accounts":["all"],"service":"ec2","operation":"DescribeInstances","select":%q,"group_by":%q}`, c.selects, c.groupBy))
+		if notes := strings.Join(got.Notes, " "); got.Coverage.Answered != 3 || c.says == "" && notes != "" || !strings.Contains(notes, c.says) {
+			t.Errorf("%q, %q: notes %q, want %q (%+v)", c.selects, c.groupBy, notes, c.says, got.Error)
+		}
+	}
+	b.mcp.set(func(m *fakeMCP) {
+		m.reply = func(run scriptRun, region string) any {
+			return map[string]any{"document": map[string]any{"Reservations": []any{}, "ResponseMetadata": map[string]any{"HTTPStatusCode": 200}}, "calls": 1}
+		}
+	})
+	if got := b.call(b.token("ops"), "query", `{"accounts":["all"],"service":"ec2","operation":"DescribeInstances","select":"Instances[].InstanceId"}`); len(got.Notes) > 0 {
+		t.Errorf("there is nothing to find, but the notes are %q", got.Notes)
+	}
+}
+
 // Pages that were left unread are rows that are missing.
 func TestUnreadPagesAreSaid(t *testing.T) {
 	t.Parallel()
