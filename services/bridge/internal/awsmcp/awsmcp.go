@@ -653,14 +653,14 @@ func said(refusal *rpcError, response *http.Response, body []byte) string {
 	return text
 }
 
-// retryAfter reads the header of that name, seconds or a date.
+// retryAfter reads the header of that name, seconds or a date; an hour stands for all that is longer.
 func retryAfter(response *http.Response, now time.Time) time.Duration {
 	value := response.Header.Get("Retry-After")
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds > 0 && seconds < 3600 {
-		return time.Duration(seconds * float64(time.Second))
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds > 0 {
+		return time.Duration(min(seconds, 3600) * float64(time.Second))
 	}
 	if at, err := http.ParseTime(value); err == nil {
-		return max(0, at.Sub(now))
+		return min(max(0, at.Sub(now)), time.Hour)
 	}
 	return 0
 }

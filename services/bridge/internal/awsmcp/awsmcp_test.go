@@ -2,6 +2,7 @@ package awsmcp
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -116,6 +119,27 @@ func TestTooManySessions(t *testing.T) {
 	if n := used.opened.Load(); n != maxAttempts {
 		t.Errorf("initialize was sent %d times, want %d", n, maxAttempts)
 	}
+}
+
+// TestAbsurdWaits: a date in a far century and a number beyond all time are long, not no time at all.
+func TestAbsurdWaits(t *testing.T) {
+	t.Parallel()
+	u := &upstream{initialize: func(w http.ResponseWriter, _ int64) bool {
+		w.Header().Set("Retry-After", "Fri, 31 Dec 9999 23:59:59 GMT")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := u.client(t).Run(ctx, roleOf("111111111111", "ASIA1"), "us-east-1", "1"); bridge.CodeOf(err) != bridge.Throttled || u.opened.Load() != 1 {
+		t.Errorf("%v after %d attempts, want one", err, u.opened.Load())
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		if err := (&Client{}).wait(t.Context(), bridge.RoleSession{}, 1e300); err != nil || time.Since(start) != longTaskPause {
+			t.Errorf("waited %v for a task, want %v (%v)", time.Since(start), longTaskPause, err)
+		}
+	})
 }
 
 // A refusal is told in the server's words, not in its JSON or HTML.

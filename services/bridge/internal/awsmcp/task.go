@@ -96,7 +96,7 @@ func failed(status string) bool {
 func (c *Client) wait(ctx context.Context, role bridge.RoleSession, seconds float64) error {
 	pause := taskPause
 	if seconds > 0 {
-		pause = min(longTaskPause, time.Duration(seconds*float64(time.Second)))
+		pause = time.Duration(min(seconds, longTaskPause.Seconds()) * float64(time.Second))
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
