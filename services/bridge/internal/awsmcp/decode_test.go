@@ -22,6 +22,24 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// TestFindTask: what names the task is it, whatever stands beside; one that nobody names is the first.
+func TestFindTask(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]string{
+		`{"a":{"return_value":1},"b":{"task_id":"t-1","return_value":2},"c":{"return_value":3}}`: "2",
+		`{"a":{"return_value":1},"b":{"t-1":{"return_value":2}}}`:                                "2",
+		`{"a":{"x":0},"b":{"return_value":1},"c":{"return_value":2},"d":{"return_value":3}}`:     "1",
+		`{"tasks":[{"task_id":"t-2","return_value":1},{"taskId":"t-1","return_value":2}]}`:       "2",
+		`{"tasks":[{"task_id":"t-2","return_value":1}]}`:                                         "",
+	} {
+		for range 20 { // whatever comes first out of a map
+			if got, found := findTask(jsontext.Value(answer), "t-1"); string(got.Value) != want || found != (want != "") {
+				t.Fatalf("%s: got %s, want %s", answer, got.Value, want)
+			}
+		}
+	}
+}
+
 func TestClassify(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]bridge.Code{

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,7 +118,10 @@ func findTask(raw jsontext.Value, task string) (run, bool) {
 	if unmarshal(raw, &document) != nil {
 		return run{}, false
 	}
-	object := search(document, task)
+	object := search(document, ofTask(task))
+	if object == nil {
+		object = search(document, alone)
+	}
 	if object == nil {
 		return run{}, false
 	}
@@ -150,28 +155,42 @@ func findTask(raw jsontext.Value, task string) (run, bool) {
 	return r, true
 }
 
-func search(node any, task string) map[string]any {
-	switch node := node.(type) {
-	case map[string]any:
+// ofTask returns the object that a node holds of task: one that has its id, or stands under it.
+func ofTask(task string) func(map[string]any) map[string]any {
+	return func(node map[string]any) map[string]any {
 		if node["task_id"] == task || node["taskId"] == task || node["id"] == task {
 			return node
 		}
-		if named, ok := node[task].(map[string]any); ok {
-			return named
+		under, _ := node[task].(map[string]any)
+		return under
+	}
+}
+
+// alone returns node if it holds a value and names no task.
+func alone(node map[string]any) map[string]any {
+	if _, named := node["task_id"]; !named && node["return_value"] != nil {
+		return node
+	}
+	return nil
+}
+
+// search returns what found returns of the first object in node, from the outside in, of which it returns something.
+func search(node any, found func(map[string]any) map[string]any) map[string]any {
+	var children []any
+	switch node := node.(type) {
+	case map[string]any:
+		if object := found(node); object != nil {
+			return object
 		}
-		for _, child := range node {
-			if found := search(child, task); found != nil {
-				return found
-			}
-		}
-		if _, named := node["task_id"]; !named && node["return_value"] != nil {
-			return node
+		for _, name := range slices.Sorted(maps.Keys(node)) {
+			children = append(children, node[name])
 		}
 	case []any:
-		for _, child := range node {
-			if found := search(child, task); found != nil {
-				return found
-			}
+		children = node
+	}
+	for _, child := range children {
+		if object := search(child, found); object != nil {
+			return object
 		}
 	}
 	return nil
