@@ -24,6 +24,16 @@ async def main():
                 return value
         return None
 
+    def together(have, more):
+        if not isinstance(have, dict):
+            return have + more
+        for name, value in more.items():
+            if name not in have:
+                have[name] = value
+            elif isinstance(value, (dict, list)):
+                have[name] = together(have[name], value)
+        return have
+
     def merge(whole, page, path):
         steps = path.split(".")
         for step in steps[:-1]:
@@ -34,7 +44,7 @@ async def main():
         if more is None:
             return
         have = whole.get(name)
-        whole[name] = more if have is None else have + more
+        whole[name] = more if have is None else together(have, more)
 
     def forget(whole, path):
         for alternative in path.split("||"):

@@ -195,6 +195,26 @@ func TestScriptReadsAllPagesOfEnabledRegions(t *testing.T) {
 	}
 }
 
+// Some operations page over an object: apigateway's GetUsage by keys, budgets' DescribeBudgetPerformanceHistory by a list in it.
+func TestPagesOfObjectsAreMerged(t *testing.T) {
+	t.Parallel()
+	paged := operation
+	paged.Pagination = &bridge.Pagination{Input: []string{"NextToken"}, Output: []string{"NextToken"}, Results: []string{"History", "Count"}}
+	ask := bridge.Ask{Operation: paged, Params: json.RawMessage(`{}`), Regions: []string{"us-east-1"}}
+	got := python(t, ask, told{Pages: []any{
+		map[string]any{"History": map[string]any{"Name": "a", "List": []any{1}, "k1": []any{1}}, "Count": 1, "NextToken": "1"},
+		map[string]any{"History": map[string]any{"Name": "a", "List": []any{2}, "k2": []any{2}}, "Count": 2},
+	}})
+	regions, _, err := Parse(got.Value, ask, func(text string) error { return errors.New(text) })
+	if err != nil || len(regions) != 1 || regions[0].Err != nil {
+		t.Fatalf("regions %+v, %v", regions, err)
+	}
+	want := map[string]any{"History": map[string]any{"Name": "a", "List": []any{1.0, 2.0}, "k1": []any{1.0}, "k2": []any{2.0}}, "Count": 3.0}
+	if diff := cmp.Diff(want, regions[0].Document); diff != "" {
+		t.Errorf("merged pages (-want +got):\n%s", diff)
+	}
+}
+
 // A Region that is late says so in words, and costs the others nothing.
 func TestLateRegionIsLeft(t *testing.T) {
 	t.Parallel()
