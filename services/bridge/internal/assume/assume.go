@@ -221,8 +221,8 @@ func classify(err error, account bridge.AccountID) error {
 
 // SourceIdentity fits name to what STS takes as one: 2 to 64 characters of letters, digits and
 // _+=,.@- (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html). A name that
-// fits stays as it is; of any other a recognizable part stays, with a digest of the whole, so that
-// two names never become one.
+// fits stays as it is; of any other a recognizable part stays, with a digest of the whole. A name that
+// ends like one with a digest gets another, so that two names never become one.
 func SourceIdentity(name string) string {
 	fits := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+=,.@-", r)
@@ -233,9 +233,15 @@ func SourceIdentity(name string) string {
 		}
 		return '-'
 	}, name)
-	if fitted == name && len(name) >= 2 && len(name) <= 64 {
+	if fitted == name && len(name) >= 2 && len(name) <= 64 && !digested(name) {
 		return name
 	}
 	digest := sha256.Sum256([]byte(name))
 	return fitted[:min(len(fitted), 47)] + "-" + hex.EncodeToString(digest[:8])
+}
+
+// digested says whether name ends as one does that SourceIdentity has given a digest.
+func digested(name string) bool {
+	end := name[max(len(name)-17, 0):]
+	return len(end) == 17 && end[0] == '-' && strings.Trim(end[1:], "0123456789abcdef") == ""
 }
