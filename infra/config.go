@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/url"
 	"regexp"
@@ -150,11 +151,22 @@ func (r *reader) object(key string, into any) {
 	if v == "" {
 		return
 	}
-	decoder := json.NewDecoder(strings.NewReader(v))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
+	if err := strict(v, into); err != nil {
 		r.fault("central-ops:"+key, "must be as docs/deploy.md shows ("+err.Error()+")", v)
 	}
+}
+
+// strict reads one JSON value without unknown members.
+func strict(text string, into any) error {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more after it")
+	}
+	return nil
 }
 
 // ParseConfig reads the configuration. get returns the text of central-ops:<key>, JSON for objects and lists, "" for what
@@ -247,9 +259,7 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 		var content struct {
 			Accounts []Account `json:"accounts"`
 		}
-		decoder := json.NewDecoder(strings.NewReader(string(text)))
-		decoder.DisallowUnknownFields()
-		if err := decoder.Decode(&content); err != nil {
+		if err := strict(string(text), &content); err != nil {
 			r.fault("central-ops:accountsFile", `must hold {"accounts":[{"id","name","role","environment"}]} (`+err.Error()+")", file)
 		}
 		c.Accounts = content.Accounts
@@ -271,8 +281,12 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 		if a.Name == "" || named[strings.ToLower(a.Name)] {
 			r.fault(path+".name", "must be there and be the only one", a.Name)
 		}
-		if a.Name == "all" || strings.HasPrefix(a.Name, "env:") || settings.AccountID.MatchString(a.Name) {
+		// As the bridge reads selectors: without spaces around them and, but for names, in any case.
+		if lower := strings.ToLower(a.Name); lower == "all" || strings.HasPrefix(lower, "env:") || a.Name != "" && strings.Trim(a.Name, "0123456789") == "" {
 			r.fault(path+".name", "must not look like all, env:<environment> or an account's id: it could not be told from them", a.Name)
+		}
+		if strings.TrimSpace(a.Name) != a.Name {
+			r.fault(path+".name", "must not begin or end with a space", a.Name)
 		}
 		ids[a.ID], named[strings.ToLower(a.Name)] = true, true
 		if a.Environment != "" && !environments.MatchString(a.Environment) {
@@ -289,7 +303,7 @@ func (r *reader) accounts(c *Config, readFile func(string) ([]byte, error)) {
 
 // access checks the selectors and the compiled policies.
 func (r *reader) access(c Config) {
-	if len(c.Access) == 0 && c.AccessPolicies == "" {
+	if len(slices.Concat(slices.Collect(maps.Values(c.Access))...)) == 0 && strings.TrimSpace(c.AccessPolicies) == "" {
 		r.fault("central-ops:access", "must let at least one group ask about accounts: no policy, no access", c.Access)
 	}
 	for _, group := range slices.Sorted(maps.Keys(c.Access)) {
