@@ -42,14 +42,6 @@ type Config struct {
 	LogLevel          slog.Level    // LOG_LEVEL: debug, info (default), warn, error
 }
 
-// Variables are the names of all variables that FromEnv reads.
-var Variables = []string{
-	"GATEWAY_URL", "GATEWAY_AUTH", "OAUTH_PROVIDER_NAME", "OAUTH_SCOPES", "AWS_REGION", "AWS_DEFAULT_REGION",
-	"MODEL_ID", "GUARDRAIL_ID", "GUARDRAIL_VERSION", "MAX_TURNS", "MAX_TOOL_CALLS", "MAX_OUTPUT_TOKENS",
-	"INVOCATION_TIMEOUT", "TOOL_TIMEOUT", "PORT", "TOKEN_ISSUER", "TOKEN_CLIENT_IDS", "TOKEN_JWKS_URL", "LOG_LEVEL",
-	"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER",
-}
-
 // maxInvocationTimeout is what the Runtime gives a synchronous request
 // (https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html, read 2026-10).
 const maxInvocationTimeout = 15 * time.Minute
