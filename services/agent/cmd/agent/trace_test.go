@@ -49,7 +49,7 @@ func TestOneTrace(t *testing.T) {
 			}))
 			defer collector.Close()
 			b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, query("a"), say("MODELWORDS"))}}, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL)
-			b.ask("PROMPTWORDS", append(header, "WorkloadAccessToken", "WORKLOADTOKEN")...)
+			b.ask("PROMPTWORDS", append(header, "WorkloadAccessToken", "WORKLOADTOKEN", "Baggage", "person=alice")...)
 			b.stop()
 			close(bodies)
 
@@ -83,6 +83,9 @@ func TestOneTrace(t *testing.T) {
 			}
 			if got := b.gateway.Calls()[0].Header.Get("Traceparent"); !strings.HasPrefix(got, "00-"+traceID) {
 				t.Errorf("the Gateway got traceparent %q", got)
+			}
+			if got := b.gateway.Calls()[0].Header.Get("Baggage"); got != "" {
+				t.Errorf("the Gateway got baggage %q: only the trace context goes out", got)
 			}
 			if !strings.Contains(b.logs.String(), `"trace_id":"`+traceID+`"`) {
 				t.Error("the log does not name the trace")

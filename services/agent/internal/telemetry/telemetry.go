@@ -60,7 +60,7 @@ func New(ctx context.Context, config Config) (*Telemetry, error) {
 	t := &Telemetry{
 		tracer: noop.NewTracerProvider().Tracer("agent"),
 		// The last one that finds something wins: traceparent before X-Amzn-Trace-Id.
-		propagator: propagation.NewCompositeTextMapPropagator(xray{}, propagation.TraceContext{}, propagation.Baggage{}),
+		propagator: propagation.NewCompositeTextMapPropagator(xray{}, propagation.TraceContext{}),
 		modelID:    config.ModelID,
 	}
 	if config.Endpoint == "" {
