@@ -206,6 +206,8 @@ func deployerRequests() []request {
 		{"deployer makes the table", "deployer", "dynamodb:CreateTable", "arn:aws:dynamodb:us-east-1:111111111111:table/central-ops-dev-accounts", nil, "", true},
 		{"deployer deletes no other table", "deployer", "dynamodb:DeleteTable", "arn:aws:dynamodb:us-east-1:111111111111:table/customers", nil, "", false},
 		{"deployer changes no other function", "deployer", "lambda:UpdateFunctionCode", "arn:aws:lambda:us-east-1:111111111111:function:payments", nil, "", false},
+		{"deployer changes the gateway", "deployer", "bedrock-agentcore:UpdateGateway", "arn:aws:bedrock-agentcore:us-east-1:111111111111:gateway/central-ops-dev-abcdefghij", nil, "", true},
+		{"deployer calls no gateway", "deployer", "bedrock-agentcore:InvokeGateway", "arn:aws:bedrock-agentcore:us-east-1:111111111111:gateway/central-ops-dev-abcdefghij", nil, "", false},
 		{"deployer reads no secret", "deployer", "secretsmanager:GetSecretValue", "arn:aws:secretsmanager:us-east-1:111111111111:secret:bedrock-agentcore-identity-abcdef", nil, "", false},
 	}
 }
