@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -121,7 +122,7 @@ func (s sandbox) Run(ctx context.Context, role bridge.RoleSession, region, code 
 	}
 	calls := make([]ask.Call, len(result.Calls))
 	for i, call := range result.Calls {
-		calls[i] = ask.Call{Operation: call.Service + ":" + call.Operation, Region: call.Region + call.Name}
+		calls[i] = ask.Call{Operation: call.Service + ":" + call.Operation, Region: cmp.Or(call.Region, call.Name)}
 	}
 	return json.RawMessage(result.Value), calls, false, nil
 }

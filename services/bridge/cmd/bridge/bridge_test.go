@@ -268,6 +268,12 @@ func TestFaults(t *testing.T) {
 			toolResult(w, id, value)
 			return true
 		}},
+		{name: "calls that name their Region twice", status: "ok", runs: 1, assumed: 1, fault: func(m *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, run scriptRun) bool {
+			value := m.value(run)
+			value["api_calls"] = []any{map[string]any{"service": "ec2", "operation": "DescribeInstances", "region": "us-east-1", "region_name": "us-east-1"}}
+			toolResult(w, id, value)
+			return true
+		}},
 		{name: "long script", status: "ok", runs: 1, assumed: 1, fault: func(m *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, run scriptRun) bool {
 			looks := 0
 			m.set(func(*fakeMCP) {
