@@ -38,7 +38,9 @@ var causes = []struct {
 	{[]string{"OperationNotFound", "UnknownService", "UnknownOperation"},
 		bridge.Unavailable, "the AWS MCP Server doesn't know the operation yet"},
 	{[]string{"NotFound", "NoSuch", "DoesNotExist", "Nonexistent"},
-		bridge.NotFound, "check the names in params"},
+		bridge.NotFound, "there is none in this account and Region, or params name it wrong"},
+	{[]string{"Internal", "ServiceUnavailable", "ServiceException", "ServerException", "ServiceFailure"},
+		bridge.Unavailable, "AWS is at fault; ask again in a moment"},
 }
 
 // Classify returns the error that an exception's or a tool error's text stands for.

@@ -53,8 +53,9 @@ func TestClassify(t *testing.T) {
 		"ParamValidationError('Parameter validation failed: y')":                                              bridge.Invalid,
 		"timed out: AWS gave no answer within the time for this query":                                        bridge.Timeout,
 		"TimeoutError()": bridge.Timeout,
-		"An error occurred (ExpiredToken) when calling the X operation: y": bridge.Unauthenticated,
-		"NameError: name 'x' is not defined":                               bridge.Unavailable,
+		"An error occurred (ExpiredToken) when calling the X operation: y":  bridge.Unauthenticated,
+		"An error occurred (InternalError) when calling the X operation: y": bridge.Unavailable,
+		"NameError: name 'x' is not defined":                                bridge.Unavailable,
 	} {
 		if got := bridge.CodeOf(Classify(text, "111111111111")); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)

@@ -176,7 +176,7 @@ func reason(err error) error {
 		{jwt.ErrTokenSignatureInvalid, "the token's signature does not verify"},
 		{jwt.ErrTokenUnverifiable, "the token is signed by an unknown key, or in a way that is not known"},
 		{jwt.ErrTokenNotValidYet, "the token is not valid yet"},
-		{jwt.ErrTokenRequiredClaimMissing, "the token lacks exp"},
+		{jwt.ErrTokenRequiredClaimMissing, "the token lacks a claim that it must have, such as exp"},
 	} {
 		if errors.Is(err, known.is) {
 			return errors.New(known.text)

@@ -93,11 +93,15 @@ type Pagination struct {
 type UnknownError struct {
 	Kind    string   // "service" or "operation"
 	Value   string   // as asked for
+	Of      string   // the services that were looked through for an operation; "" for a service
 	Nearest []string // at most 5 names that were perhaps meant, the likeliest first
 }
 
 func (e *UnknownError) Error() string {
 	s := fmt.Sprintf("unknown %s %q", e.Kind, e.Value)
+	if e.Of != "" {
+		s += " of " + e.Of
+	}
 	if len(e.Nearest) > 0 {
 		s += "; nearest: " + strings.Join(e.Nearest, ", ")
 	}
@@ -192,6 +196,7 @@ var nicknames = map[string]string{
 	"costexplorer":    "ce",
 	"tagging":         "resourcegroupstaggingapi",
 	"vpc":             "ec2",
+	"s3api":           "s3",
 	"ebsvolumes":      "ec2",
 	"cognitouserpool": "cognitoidp",
 }
@@ -230,7 +235,7 @@ func (t *Table) Operations(serviceName string) []Operation {
 func (t *Table) Resolve(serviceName, operationName string) (Operation, error) {
 	found := t.lookup(serviceName)
 	if len(found) == 0 {
-		return Operation{}, &UnknownError{"service", serviceName, nearest(record.Fold(serviceName), t.Services())}
+		return Operation{}, &UnknownError{"service", serviceName, "", nearest(record.Fold(serviceName), t.Services())}
 	}
 	name := operationName
 	if before, after, ok := strings.Cut(operationName, ":"); ok && overlap(found, t.lookup(before)) {
@@ -252,17 +257,18 @@ func (t *Table) Resolve(serviceName, operationName string) (Operation, error) {
 		for _, h := range hits[:min(len(hits), maxNearest)] {
 			names = append(names, h.Service)
 		}
-		return Operation{}, &UnknownError{"service", serviceName, names}
+		return Operation{}, &UnknownError{"service", serviceName, "", names}
 	}
-	var names []string
+	var names, of []string
 	for _, i := range found {
+		of = append(of, t.services[i]().entry.Name)
 		for _, o := range t.services[i]().Operations {
 			if o.Category == "" || o.Category == CategoryData { // no use in offering what is refused
 				names = append(names, o.Name)
 			}
 		}
 	}
-	return Operation{}, &UnknownError{"operation", operationName, nearest(folded, names)}
+	return Operation{}, &UnknownError{"operation", operationName, strings.Join(of, ", "), nearest(folded, names)}
 }
 
 // lookup returns the positions of the services that a name means.

@@ -13,6 +13,7 @@ func TestResolve(t *testing.T) {
 	for _, tt := range []struct{ service, operation, want string }{
 		{"ec2", "DescribeInstances", "ec2:DescribeInstances"},
 		{"EC2", "describe-instances", "ec2:DescribeInstances"},
+		{"s3api", "list-buckets", "s3:ListBuckets"},
 		{" Amazon EC2 ", "describe_instances", "ec2:DescribeInstances"},
 		{"Amazon Elastic Compute Cloud", "DESCRIBEINSTANCES", "ec2:DescribeInstances"},
 		{"ec2", "ec2:DescribeInstances", "ec2:DescribeInstances"},
@@ -65,6 +66,9 @@ func TestResolveUnknown(t *testing.T) {
 		if unknown.Kind != tt.kind || len(unknown.Nearest) > 5 || tt.first != "" && !slices.Contains(unknown.Nearest[:min(2, len(unknown.Nearest))], tt.first) {
 			t.Errorf("Resolve(%.40q, %.40q): %s, nearest %q, want %s, nearest %q", tt.service, tt.operation, unknown.Kind, unknown.Nearest, tt.kind, tt.first)
 		}
+	}
+	if _, err := tb.Resolve("ebs", "DescribeNothing"); err == nil || err.Error() != `unknown operation "DescribeNothing" of ebs` {
+		t.Errorf("got %v", err)
 	}
 	err := error(&UnknownError{Kind: "service", Value: "ec3", Nearest: []string{"ec2", "ecs"}})
 	if got, want := err.Error(), `unknown service "ec3"; nearest: ec2, ecs`; got != want {
