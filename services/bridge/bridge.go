@@ -57,6 +57,8 @@ type Operation struct {
 	Pagination  *Pagination
 	Rows        string // JMESPath of the rows when none is asked for; "" means: find them
 
+	// OwnAccount is a parameter that takes the id of the account asked and that params lack; "" for none.
+	OwnAccount string
 	// SessionPolicy is the IAM policy that caps the role session in which the operation is run.
 	SessionPolicy string
 	// Region is the Region in which a global operation is called; "" for the partition's usual one.

@@ -401,8 +401,12 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 	ctx, leave := r.bridge.config.Enter(ctx)
 	defer leave()
 	start := time.Now()
+	params := r.params
+	if own := r.operation.OwnAccount; own != "" {
+		params = withMember(params, own, string(p.account.ID))
+	}
 	report, err := r.bridge.asker.Ask(ctx, r.person, p.account, Ask{
-		Operation: r.operation, Params: r.params, Regions: p.regions, Enabled: p.all, Home: r.bridge.config.Home,
+		Operation: r.operation, Params: params, Regions: p.regions, Enabled: p.all, Home: r.bridge.config.Home,
 	})
 	receipt := func(calls int) *Receipt {
 		if report.RoleARN == "" {
@@ -465,6 +469,16 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 		}
 	}
 	return out
+}
+
+// withMember returns object, which is a JSON object, with one member more.
+func withMember(object json.RawMessage, name, value string) json.RawMessage {
+	rest := bytes.TrimSpace(bytes.TrimSpace(object)[1:])
+	head := fmt.Sprintf(`{%q:%q`, name, value)
+	if rest[0] != '}' {
+		head += ","
+	}
+	return append([]byte(head), rest...)
 }
 
 // filled returns the names of the members of a response that are lists or objects with something in them, sorted.

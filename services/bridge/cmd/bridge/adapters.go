@@ -90,6 +90,9 @@ func (c catalog) Resolve(service, operation string, params json.RawMessage) (bri
 		return resolved, &bridge.Error{Op: "check params", Code: bridge.Invalid, Err: fmt.Errorf("%s", strings.ReplaceAll(err.Error(), "\n", "; ")),
 			Hint: "the operation's parameters are those of boto3"}
 	}
+	if own := found.OwnAccount(); own != "" && decoded[own] == nil {
+		resolved.OwnAccount = own
+	}
 	if p := found.Pagination; p != nil {
 		resolved.Pagination = &bridge.Pagination{Input: p.Input, Output: p.Output, MoreResults: p.MoreResults, Results: p.Results}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os/exec"
 	"slices"
@@ -385,6 +386,37 @@ func TestLargeAnswersAreCutEvenly(t *testing.T) {
 	}
 	if least < 50 || most-least > 1 {
 		t.Errorf("rows shown: %d to %d", least, most)
+	}
+}
+
+// An operation that wants the id of the account it is called in can be asked of many accounts at once.
+func TestOwnAccountIsFilledIn(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	for event, want := range map[string]map[string]any{
+		`{"accounts":["Production","Staging"],"service":"s3control","operation":"GetPublicAccessBlock"}`:                                nil,
+		`{"accounts":["Production","Staging"],"service":"budgets","operation":"DescribeBudgets","params":{"MaxResults":5}}`:             {"MaxResults": 5.0},
+		`{"accounts":["Production","Staging"],"service":"budgets","operation":"DescribeBudgets","params":{"AccountId":"999999999999"}}`: {"AccountId": "999999999999"},
+		`{"accounts":["Production","Staging"],"service":"ec2","operation":"DescribeVpcs"}`:                                              {},
+	} {
+		b.mcp.set(func(m *fakeMCP) { m.runs = nil })
+		if got := b.call(b.token("ops"), "query", event); got.Coverage.Answered != 2 {
+			t.Errorf("%s: %s %+v", event, got.statuses(), got.Error)
+			continue
+		}
+		for _, run := range b.mcp.runs {
+			params := map[string]any{}
+			if run.Ask.Service != "ec2" {
+				params["AccountId"] = run.Account
+			}
+			maps.Copy(params, want)
+			if diff := cmp.Diff(params, run.Ask.Params); diff != "" {
+				t.Errorf("%s in %s (-want +got):\n%s", event, run.Account, diff)
+			}
+		}
+	}
+	if got := b.call(b.token("ops"), "query", `{"accounts":["all"],"service":"organizations","operation":"DescribeAccount"}`); got.Error == nil || !strings.Contains(got.Error.Message, "AccountId") {
+		t.Errorf("another account's id: %+v", got.Error)
 	}
 }
 

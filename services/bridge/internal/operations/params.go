@@ -16,7 +16,7 @@ import (
 // operation does not have, with the nearest ones; required ones that are missing; values of the
 // wrong type. Values are as encoding/json decodes them, json.Number included. What is inside
 // objects is left to the service. Timestamps are strings (ISO 8601) or numbers (seconds), blobs
-// are strings.
+// are strings. OwnAccount may be left out: the caller fills it in.
 func (o Operation) CheckParams(params map[string]any) error {
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(params)) {
@@ -30,11 +30,23 @@ func (o Operation) CheckParams(params map[string]any) error {
 		}
 	}
 	for _, name := range o.Required {
-		if _, ok := params[name]; !ok {
+		if _, ok := params[name]; !ok && name != o.OwnAccount() {
 			faults = append(faults, fmt.Errorf("parameter %s of %s is required (%s)", name, o, o.Params[name]))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// ownAccount is, by service, the parameter in which an operation wants the id of the account whose credentials it is called with.
+// Elsewhere (organizations, sso-admin) a parameter of that name means any account.
+var ownAccount = map[string]string{"budgets": "AccountId", "glacier": "accountId", "quicksight": "AwsAccountId", "s3control": "AccountId"}
+
+// OwnAccount returns the required parameter that takes the id of the account that is asked; "" for none.
+func (o Operation) OwnAccount() string {
+	if name := ownAccount[o.Service]; slices.Contains(o.Required, name) {
+		return name
+	}
+	return ""
 }
 
 func (o Operation) unknownParam(name string) error {
