@@ -77,23 +77,43 @@ func (a *app) gateway() (*gateway.Client, error) {
 
 // listAccounts returns the accounts that the person may query, in the bridge's order; not nil.
 func listAccounts(ctx context.Context, gw *gateway.Client) ([]centralops.Account, error) {
-	raw, err := gw.Bridge(ctx, "list_accounts", map[string]any{})
-	if err != nil {
-		return nil, err
-	}
 	listed := struct {
 		Accounts []centralops.Account `json:"accounts"`
 	}{Accounts: []centralops.Account{}}
-	if err := json.Unmarshal(raw, &listed); err != nil {
-		return nil, &centralops.Error{Op: "list_accounts", Code: centralops.Unavailable, Message: err.Error(), Hint: "centralops doctor", Err: err}
-	}
-	return listed.Accounts, nil
+	err := askBridge(ctx, gw, "list_accounts", map[string]any{}, &listed)
+	return listed.Accounts, err
 }
 
-// accounts returns the accounts that the person may query, in the bridge's order. With probe it asks
+// query returns the targets of one query, in the bridge's order.
+func query(ctx context.Context, gw *gateway.Client, arguments map[string]any) ([]centralops.Target, error) {
+	var answer struct {
+		Results []centralops.Target `json:"results"`
+	}
+	err := askBridge(ctx, gw, "query", arguments, &answer)
+	return answer.Results, err
+}
+
+// probe asks each account whether its target role can be used.
+func probe(ctx context.Context, gw *gateway.Client) ([]centralops.Target, error) {
+	return query(ctx, gw, map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
+}
+
+// askBridge calls a tool of the bridge and decodes its answer.
+func askBridge(ctx context.Context, gw *gateway.Client, tool string, arguments, into any) error {
+	raw, err := gw.Bridge(ctx, tool, arguments)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		return &centralops.Error{Op: tool, Code: centralops.Unavailable, Message: err.Error(), Hint: "pulumi up, to deploy the bridge", Err: err}
+	}
+	return nil
+}
+
+// accounts returns the accounts that the person may query, in the bridge's order; probed, it asks
 // each whether its target role can be used.
-func (a *app) accounts(ctx context.Context, gw *gateway.Client, probe bool) ([]accountState, error) {
-	if probe {
+func (a *app) accounts(ctx context.Context, gw *gateway.Client, probed bool) ([]accountState, error) {
+	if probed {
 		defer a.newStatus("asking all accounts").Close()
 	}
 	listed, err := listAccounts(ctx, gw)
@@ -104,21 +124,15 @@ func (a *app) accounts(ctx context.Context, gw *gateway.Client, probe bool) ([]a
 	for i, account := range listed {
 		states[i].Account = account
 	}
-	if !probe || len(states) == 0 {
+	if !probed || len(states) == 0 {
 		return states, nil
 	}
-	raw, err := gw.Bridge(ctx, "query", map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
+	targets, err := probe(ctx, gw)
 	if err != nil {
 		return nil, err
 	}
-	var answer struct {
-		Results []centralops.Target `json:"results"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, &centralops.Error{Op: "query", Code: centralops.Unavailable, Message: err.Error(), Hint: "centralops doctor", Err: err}
-	}
-	byID := make(map[string]centralops.Target, len(answer.Results))
-	for _, target := range answer.Results {
+	byID := make(map[string]centralops.Target, len(targets))
+	for _, target := range targets {
 		byID[target.AccountID] = target
 	}
 	for i := range states {

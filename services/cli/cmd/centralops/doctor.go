@@ -438,17 +438,10 @@ func (c *checkup) target() (string, error) {
 }
 
 func (c *checkup) bridge(ctx context.Context) (string, error) {
-	raw, err := c.gateway.Bridge(ctx, "list_accounts", map[string]any{})
-	if err != nil {
+	var err error
+	if c.accounts, err = listAccounts(ctx, c.gateway); err != nil {
 		return "", err
 	}
-	var answer struct {
-		Accounts []centralops.Account `json:"accounts"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return "", problem(centralops.Unavailable, "pulumi up, to deploy the bridge", "list_accounts: %v", err)
-	}
-	c.accounts = answer.Accounts
 	if len(c.accounts) == 0 {
 		return "", warning{"it takes your token, but there is no account that you may query", "centralops whoami, and the access policy of the deployment"}
 	}
@@ -461,7 +454,7 @@ func (c *checkup) roles(ctx context.Context, bridge bool) {
 		c.step("target roles", false, nil)
 		return
 	}
-	targets, err := c.query(ctx, map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
+	targets, err := probe(ctx, c.gateway)
 	if err != nil {
 		c.step("target roles", true, func() (string, error) { return "", err })
 		return
@@ -486,20 +479,6 @@ func (c *checkup) roles(ctx context.Context, bridge bool) {
 			return strings.TrimSpace(detail), nil
 		})
 	}
-}
-
-func (c *checkup) query(ctx context.Context, arguments map[string]any) ([]centralops.Target, error) {
-	raw, err := c.gateway.Bridge(ctx, "query", arguments)
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Results []centralops.Target `json:"results"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, problem(centralops.Unavailable, "pulumi up, to deploy the bridge", "query: %v", err)
-	}
-	return answer.Results, nil
 }
 
 // awsMCP asks the AWS MCP Server, through the bridge, something that needs no account.
@@ -553,7 +532,7 @@ func (c *checkup) quotas(ctx context.Context) (string, error) {
 	if !slices.ContainsFunc(c.accounts, func(a centralops.Account) bool { return a.ID == home }) {
 		return "", warning{"not read: you may not query account " + home + ", where the deployment is", "an administrator of it: aws service-quotas list-service-quotas --service-code lambda"}
 	}
-	targets, err := c.query(ctx, map[string]any{"accounts": []string{home}, "regions": []string{c.profile.Region}, "service": "service-quotas", "operation": "ListServiceQuotas",
+	targets, err := query(ctx, c.gateway, map[string]any{"accounts": []string{home}, "regions": []string{c.profile.Region}, "service": "service-quotas", "operation": "ListServiceQuotas",
 		"params": map[string]any{"ServiceCode": "lambda"}, "select": "Quotas[?QuotaCode=='" + lambdaConcurrency + "'].Value"})
 	reason := ""
 	if err != nil {
