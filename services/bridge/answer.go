@@ -66,7 +66,11 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 		answer.Groups = sortGroups(groups)
 		answer.cutGroups(r.bridge.config.MaxBytes)
 	}
-	if c := answer.Coverage; c.Answered < c.Targets {
+	switch c := answer.Coverage; {
+	case c.Answered == c.Targets:
+	case c.Answered == 0:
+		answer.note("no target answered: there is nothing to count")
+	default:
 		answer.note("partial: %d of %d targets did not answer; counts and groups cover the %d that did", c.Targets-c.Answered, c.Targets, c.Answered)
 	}
 	if atLeast {

@@ -357,7 +357,7 @@ func (p plan) everywhere(result func(region string) Result) []Result {
 // refused is the result of a target that the policy denies. It doesn't show the account's name.
 func (p plan) refused(region, reason string) Result {
 	return Result{AccountID: p.account.ID, Region: region, Status: StatusDenied, Error: &Failure{
-		Code: Forbidden, Message: reason, Hint: "list_accounts shows the accounts you may query; the access policy is kept in ACCESS_POLICY"}}
+		Code: Forbidden, Message: reason, Hint: "list_accounts shows the accounts you may query; an administrator can grant more in the access policy"}}
 }
 
 func (p plan) failed(region string, err error, receipt *Receipt) Result {

@@ -74,8 +74,9 @@ func TestPolicyDeniesByName(t *testing.T) {
 			t.Errorf("list_accounts of %s (-want +got):\n%s", group, diff)
 		}
 	}
-	if got := b.call(b.token("nobody"), "query", describe); got.statuses() != "222/us-east-1=denied" || !strings.Contains(got.Results[0].Error.Message, "no access policy permits") {
-		t.Errorf("nobody: %s %+v", got.statuses(), got.Results)
+	if got := b.call(b.token("nobody"), "query", describe); got.statuses() != "222/us-east-1=denied" || !strings.HasPrefix(got.Results[0].Error.Message, "no access policy permits") ||
+		strings.Join(got.Notes, " ") != "no target answered: there is nothing to count" {
+		t.Errorf("nobody: %s %+v, notes %q", got.statuses(), got.Results, got.Notes)
 	}
 }
 

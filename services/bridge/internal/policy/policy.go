@@ -238,11 +238,11 @@ func (a *access) Decide(account bridge.Account, operation bridge.Operation, regi
 	case decision == cedar.Allow && len(failed) == 0:
 		return bridge.Decision{Allowed: true, Reason: "permitted by access policy " + a.set.name(reasons)}
 	case decision == cedar.Allow:
-		return bridge.Decision{Reason: fmt.Sprintf("denied: access policy %s, which forbids, could not be evaluated for account %s", a.set.name(failed), account.ID)}
+		return bridge.Decision{Reason: fmt.Sprintf("access policy %s, which forbids, could not be evaluated for account %s", a.set.name(failed), account.ID)}
 	case len(reasons) > 0:
-		return bridge.Decision{Reason: fmt.Sprintf("denied: access policy %s forbids %s in account %s, Region %s", a.set.name(reasons), operation, account.ID, region)}
+		return bridge.Decision{Reason: fmt.Sprintf("access policy %s forbids %s in account %s, Region %s", a.set.name(reasons), operation, account.ID, region)}
 	default:
-		return bridge.Decision{Reason: fmt.Sprintf("denied: no access policy permits %s in account %s, Region %s", operation, account.ID, region)}
+		return bridge.Decision{Reason: fmt.Sprintf("no access policy permits %s in account %s, Region %s", operation, account.ID, region)}
 	}
 }
 
