@@ -40,24 +40,35 @@ func withoutCalls(q Question) string {
 	switch q.Intent {
 	case Help:
 		return understood
+	case Exclusion:
+		return fmt.Sprintf("I can't leave anything out or turn a condition around (%s), so I asked nothing: a wrong answer would look like a right one. "+
+			"Say what you want to see instead, for example “stopped instances in staging, eu-west-1”.", quoteList(q.Unread))
 	case Write:
 		return "Central Ops only reads: it never starts, stops, creates, changes or deletes anything, so I didn't try. Use your own tools with your own rights for a change. " +
 			"I can list what is there, for example “list EC2 instances in prod”."
 	}
+	text := "I don't understand this question"
 	if len(q.Unread) > 0 {
-		return fmt.Sprintf("I don't understand this question (%s).\n\n%s", quoteList(q.Unread), understood)
+		text += " (" + quoteList(q.Unread) + ")"
 	}
-	return "I don't understand this question.\n\n" + understood
+	switch {
+	case q.Cue:
+		text += ": it follows another, and there is none before it that I understood"
+	case len(q.Scope) > 0 || len(q.Regions) > 0 || q.Filter != (Filter{}):
+		text += ": it says where to look, but no kind of resource that I know. Any other is read by naming the operation, " +
+			"for example “call elbv2:DescribeLoadBalancers in prod”"
+	}
+	return text + ".\n\n" + understood
 }
 
 // compose answers q from the results of its calls.
 func compose(q Question, round Round) string {
 	var parts []string
+	if len(q.Unread) > 0 { // first, because it decides how the rest is to be taken
+		parts = append(parts, fmt.Sprintf("I didn't understand %s and left it out; the answer may be wider than the question.", quoteList(q.Unread)))
+	}
 	for i, call := range round {
 		parts = append(parts, composeOne(q, i, call))
-	}
-	if len(q.Unread) > 0 {
-		parts = append(parts, fmt.Sprintf("I didn't understand %s and left it out; the answer may be wider than the question.", quoteList(q.Unread)))
 	}
 	return strings.Join(parts, "\n\n")
 }
@@ -80,15 +91,29 @@ func composeOne(q Question, i int, call Call) string {
 	case Operation:
 		return composeOperation(q, e)
 	}
-	return composeResources(q, kindByID(q.Kinds[min(i, len(q.Kinds)-1)]), e)
+	of := parts(q)
+	p := of[min(i, len(of)-1)]
+	if p.region != "" {
+		q.Regions = []string{p.region}
+	}
+	return composeResources(q, p.kind, e)
 }
 
 func composeError(f failure) string {
-	text := fmt.Sprintf("That didn't work: %s (%s).", strings.TrimRight(clean(f.Message), "."), clean(f.Code))
+	message := strings.TrimRight(clean(f.Message), ".")
+	for _, op := range []string{"select accounts: ", "select regions: "} { // what the message says again
+		message = strings.TrimPrefix(message, op)
+	}
+	text := fmt.Sprintf("That didn't work: %s (%s).", message, clean(f.Code))
 	if f.Hint != "" {
-		text += "\n\nHint: " + clean(f.Hint)
+		text += "\n\nHint: " + forPeople(f.Hint)
 	}
 	return text
+}
+
+// forPeople is a hint of the bridge's, which speaks to a model that has tools.
+func forPeople(hint string) string {
+	return strings.ReplaceAll(clean(hint), "list_accounts shows the accounts you may query", "“which accounts may I query?” lists yours")
 }
 
 // composeAccounts lists accounts as the bridge shows them to this person.
@@ -192,10 +217,11 @@ func tallies(targets []target) []tally {
 // composeResources answers a question about one kind of resource.
 func composeResources(q Question, k kind, e envelope) string {
 	fields := k.fields
-	if k.id == "sg" && q.Filter.Open {
+	filter, dropped := k.narrow(q.Filter)
+	if k.id == "sg" && filter.Open {
 		fields = append(fields[:len(fields):len(fields)], field{key: "open", title: "open to the world"})
 	}
-	many := describe(k.many, q.Filter)
+	many := describe(k, filter)
 	accounts := tallies(e.Results)
 	total, partial, atLeast := 0, e.Coverage.Answered < e.Coverage.Targets, false
 	for _, a := range accounts {
@@ -204,6 +230,16 @@ func composeResources(q Question, k kind, e envelope) string {
 	}
 
 	var b strings.Builder
+	if len(dropped) > 0 {
+		fmt.Fprintf(&b, "I can't tell %s by %s, so this is about all of them.\n\n", k.many, quoteList(dropped))
+	}
+	if k.global && k.inRegion == "" && len(q.Regions) > 0 && q.Regions[0] != "all" {
+		fmt.Fprintf(&b, "%s belong to no Region, so this is about all of them.\n\n", k.many)
+	}
+	if e.Coverage.Targets > 0 && e.Coverage.Answered == 0 {
+		fmt.Fprintf(&b, "**Not known**: nothing that was asked about %s answered (%s).\n\n%s", many, where(q, k), composeCoverage(e, q, k))
+		return b.String()
+	}
 	b.WriteString(headline(q, k, many, accounts, total, partial || atLeast))
 	b.WriteString("\n")
 	if len(accounts) > 1 && total > 0 {
@@ -222,6 +258,7 @@ func composeResources(q Question, k kind, e envelope) string {
 	} else if q.Group != "" && k.groupBy(q.Group) == "" {
 		fmt.Fprintf(&b, "\nI can't count %s by %s, so they are not grouped.\n", k.many, strings.ReplaceAll(q.Group, "_", " "))
 	}
+	fields = slices.DeleteFunc(slices.Clone(fields), func(f field) bool { return f.key != fields[0].key && !filled(e.Results, f.key) })
 	if rows := resourceRows(e.Results, fields, q.Verb == Count || len(e.Groups) > 0); len(rows) > 0 {
 		header := []string{"account", "account id", "Region"}
 		for _, f := range fields {
@@ -233,9 +270,22 @@ func composeResources(q Question, k kind, e envelope) string {
 	return b.String()
 }
 
-// describe puts the filter in front of and behind the name of a kind: "running EC2 instances named web-1".
-func describe(many string, f Filter) string {
-	text := many
+// filled tells whether any row has a value for key.
+func filled(targets []target, key string) bool {
+	for _, t := range targets {
+		for _, data := range t.Data {
+			var row map[string]any
+			if json.Unmarshal(data, &row) == nil && scalar(row[key]) != "" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// describe puts the filter in front of and behind the name of a kind: "running EC2 instances named web-1". f is narrowed.
+func describe(k kind, f Filter) string {
+	text := k.many
 	if f.Type != "" {
 		text = strings.Trim(f.Type, "*.") + " " + text
 	}
@@ -253,10 +303,19 @@ func describe(many string, f Filter) string {
 	default:
 		text += fmt.Sprintf(" named “%s”", name)
 	}
-	if f.ID != "" {
+	switch {
+	case f.ID == "":
+	case k.within[idPrefix(f.ID)] != "":
+		text += " of " + f.ID
+	default:
 		text += " with id " + f.ID
 	}
-	if f.Open {
+	switch {
+	case f.Open && k.id != "sg":
+		text += " that are publicly accessible"
+	case f.Port != 0:
+		text += fmt.Sprintf(" open to the world at port %d", f.Port)
+	case f.Open:
 		text += " open to the world"
 	}
 	return clean(text)
@@ -266,10 +325,7 @@ func describe(many string, f Filter) string {
 func headline(q Question, k kind, many string, accounts []tally, total int, partial bool) string {
 	answered := slices.DeleteFunc(slices.Clone(accounts), func(a tally) bool { return !a.answered && a.count == 0 })
 	having := slices.DeleteFunc(slices.Clone(answered), func(a tally) bool { return a.count == 0 })
-	scope := scopeWords(q)
-	if where := regionWords(q, k); where != "" {
-		scope += ", " + where
-	}
+	scope := where(q, k)
 	if total == 1 {
 		many = strings.Replace(many, k.many, k.one, 1)
 	}
@@ -312,6 +368,14 @@ func headline(q Question, k kind, many string, accounts []tally, total int, part
 		atLeast = "at least "
 	}
 	return fmt.Sprintf("**%s%d %s** in %s.%s", atLeast, total, many, scope, suffix)
+}
+
+// where says which accounts and Regions a question about k is about.
+func where(q Question, k kind) string {
+	if regions := regionWords(q, k); regions != "" {
+		return scopeWords(q) + ", " + regions
+	}
+	return scopeWords(q)
 }
 
 func tallyNames(accounts []tally) string {
@@ -419,12 +483,13 @@ func composeCoverage(e envelope, q Question, k kind) string {
 	}
 	b.WriteString(".")
 	if len(q.Scope) == 0 {
-		b.WriteString(" No account was named, so all that you may query were asked.")
+		b.WriteString(" No account was named, so all were asked.")
 	}
 	if k.service != "" && !k.global && len(regionsFor(k, q)) == 0 {
 		b.WriteString(" No Region was named, so only the home Region was asked; add “in all Regions” for more.")
 	}
 	shown := 0
+	var hints []string
 	for _, t := range e.Results {
 		if t.Status == "ok" {
 			continue
@@ -435,16 +500,21 @@ func composeCoverage(e envelope, q Question, k kind) string {
 		fmt.Fprintf(&b, "\n- Not answered: %s in %s: %s", clean(t.name()), clean(t.Region), clean(t.Status))
 		if t.Error != nil {
 			fmt.Fprintf(&b, ": %s", clean(t.Error.Message))
-			if t.Error.Hint != "" {
-				fmt.Fprintf(&b, " (hint: %s)", clean(t.Error.Hint))
+			if hint := forPeople(t.Error.Hint); hint != "" && !slices.Contains(hints, hint) {
+				hints = append(hints, hint)
 			}
 		}
 	}
 	if shown > maxReasons {
 		fmt.Fprintf(&b, "\n- ... and %d more", shown-maxReasons)
 	}
+	for _, hint := range hints {
+		fmt.Fprintf(&b, "\n- Hint: %s", hint)
+	}
 	for _, note := range e.Notes {
-		fmt.Fprintf(&b, "\n- Note: %s", clean(note))
+		if !strings.HasPrefix(note, "partial: ") && !strings.HasPrefix(note, "no target answered") { // said above
+			fmt.Fprintf(&b, "\n- Note: %s", clean(note))
+		}
 	}
 	if e.Truncated {
 		b.WriteString("\n- The answer was cut to size: rows are missing above, the counts are not cut.")
@@ -496,7 +566,7 @@ func scopeWords(q Question) string {
 func regionWords(q Question, k kind) string {
 	regions := regionsFor(k, q)
 	switch {
-	case k.global && len(q.Regions) > 0 && k.byRegion != "":
+	case k.inRegion != "" && len(q.Regions) > 0:
 		regions = q.Regions
 	case len(regions) == 0:
 		return ""

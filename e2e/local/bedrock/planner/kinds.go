@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -11,7 +12,8 @@ type Filter struct {
 	ID    string // e.g. i-0123456789abcdef0
 	Type  string // instance type or class, runtime, engine; * at the end
 	State string // running, stopped, available ...
-	Open  bool   // security groups that let in 0.0.0.0/0 or ::/0
+	Open  bool   // security groups that let in 0.0.0.0/0 or ::/0; databases with a public address
+	Port  int    // with Open: security groups that do so at this port; 0 for any
 }
 
 // kind is one sort of resource: how it is called, how it is asked for, and what of it is shown.
@@ -29,8 +31,11 @@ type kind struct {
 	byID     string            // likewise for ids
 	byType   string            // likewise for types
 	byState  string            // likewise for states
-	byRegion string            // likewise for Regions of global kinds
+	byOpen   string            // JMESPath condition of Open
+	inRegion string            // of global kinds: the parameter that takes the one Region that resources shall be of
 	server   map[string]string // filter members that the operation applies itself: member -> EC2 filter name
+	states   map[string]string // states that byState or server compare: as questions say it -> as AWS says it
+	within   map[string]string // what an id of another kind compares: its prefix -> JMESPath, or an EC2 filter name with server
 }
 
 // field is a column: the key in a row, its title, and the JMESPath that finds it in a resource.
@@ -40,6 +45,14 @@ const nameTag = "Tags[?Key=='Name']|[0].Value"
 
 // openRules selects the rules of a security group that let the whole world in, by IPv4 or IPv6.
 const openRules = "IpPermissions[?IpRanges[?CidrIp=='0.0.0.0/0']||Ipv6Ranges[?CidrIpv6=='::/0']]"
+
+// openRulesAt are those of openRules that hold for one port.
+func openRulesAt(port int) string {
+	if port == 0 {
+		return openRules
+	}
+	return fmt.Sprintf("IpPermissions[?(IpRanges[?CidrIp=='0.0.0.0/0']||Ipv6Ranges[?CidrIpv6=='::/0'])&&(IpProtocol=='-1'||FromPort<=`%d`&&ToPort>=`%d`)]", port, port)
+}
 
 // ec2Filters are the filters of DescribeInstances
 // (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html); their values may hold *.
@@ -52,13 +65,15 @@ var kinds = []kind{
 		list:    "Reservations[].Instances[]",
 		fields:  []field{{"id", "id", "InstanceId"}, {"name", "name", nameTag}, {"type", "type", "InstanceType"}, {"state", "state", "State.Name"}},
 		server:  ec2Filters,
+		states:  map[string]string{"running": "running", "stopped": "stopped", "terminated": "terminated", "pending": "pending", "stopping": "stopping", "available": "running"},
+		within:  map[string]string{"vpc": "vpc-id", "subnet": "subnet-id", "sg": "instance.group-id"},
 	},
 	{
 		id: "s3", one: "S3 bucket", many: "S3 buckets", service: "s3", operation: "ListBuckets", global: true,
 		phrases: []string{"s3 bucket", "s3", "bucket"},
 		list:    "Buckets[]",
 		fields:  []field{{"name", "name", "Name"}, {"home", "bucket Region", "BucketRegion"}, {"created", "created", "CreationDate"}},
-		byName:  "Name", byRegion: "BucketRegion",
+		byName:  "Name", inRegion: "BucketRegion",
 	},
 	{
 		id: "lambda", one: "Lambda function", many: "Lambda functions", service: "lambda", operation: "ListFunctions",
@@ -73,7 +88,8 @@ var kinds = []kind{
 		list:    "DBInstances[]",
 		fields: []field{{"name", "name", "DBInstanceIdentifier"}, {"engine", "engine", "Engine"}, {"type", "class", "DBInstanceClass"},
 			{"state", "state", "DBInstanceStatus"}},
-		byName: "DBInstanceIdentifier", byType: "join(' ',[Engine||'',DBInstanceClass||''])", byState: "DBInstanceStatus",
+		byName: "DBInstanceIdentifier", byType: "join(' ',[Engine||'',DBInstanceClass||''])", byState: "DBInstanceStatus", byOpen: "PubliclyAccessible",
+		states: map[string]string{"running": "available", "available": "available", "stopped": "stopped", "stopping": "stopping"},
 	},
 	{
 		id: "role", one: "IAM role", many: "IAM roles", service: "iam", operation: "ListRoles", global: true,
@@ -87,7 +103,7 @@ var kinds = []kind{
 		phrases: []string{"ec2 security group", "security group", "sg", "firewall"},
 		list:    "SecurityGroups[]",
 		fields:  []field{{"id", "id", "GroupId"}, {"name", "name", "GroupName"}, {"vpc", "VPC", "VpcId"}},
-		byName:  "GroupName", byID: "GroupId",
+		byName:  "GroupName", byID: "GroupId", byOpen: openRules, within: map[string]string{"vpc": "VpcId"},
 	},
 	{
 		id: "user", one: "IAM user", many: "IAM users", service: "iam", operation: "ListUsers", global: true,
@@ -108,7 +124,7 @@ var kinds = []kind{
 		phrases: []string{"subnet"},
 		list:    "Subnets[]",
 		fields:  []field{{"id", "id", "SubnetId"}, {"name", "name", nameTag}, {"cidr", "CIDR", "CidrBlock"}, {"vpc", "VPC", "VpcId"}},
-		byID:    "SubnetId", byName: "(" + nameTag + ")",
+		byID:    "SubnetId", byName: "(" + nameTag + ")", within: map[string]string{"vpc": "VpcId"},
 	},
 	{
 		id: "volume", one: "EBS volume", many: "EBS volumes", service: "ec2", operation: "DescribeVolumes",
@@ -116,7 +132,7 @@ var kinds = []kind{
 		list:    "Volumes[]",
 		fields: []field{{"id", "id", "VolumeId"}, {"size", "size (GiB)", "Size"}, {"type", "type", "VolumeType"},
 			{"state", "state", "State"}, {"encrypted", "encrypted", "Encrypted"}},
-		byID: "VolumeId", byState: "State",
+		byID: "VolumeId", byState: "State", states: map[string]string{"available": "available"},
 	},
 	{
 		id: "table", one: "DynamoDB table", many: "DynamoDB tables", service: "dynamodb", operation: "ListTables",
@@ -157,8 +173,49 @@ func kindByID(id string) kind {
 	panic("planner: unknown kind " + id) // ids come from the table above
 }
 
-// selection is the JMESPath that turns one answer into rows.
-func (k kind) selection(f Filter, regions []string) string {
+// idPrefix is what tells the kind of an id.
+func idPrefix(id string) string {
+	prefix, _, _ := strings.Cut(id, "-")
+	return prefix
+}
+
+// narrow returns what of f can be asked of k, in the words of AWS, and the words of the rest.
+func (k kind) narrow(f Filter) (narrowed Filter, rest []string) {
+	drop := func(member *string, words string) {
+		if *member != "" {
+			rest = append(rest, words)
+			*member = ""
+		}
+	}
+	if k.byName == "" && k.server == nil {
+		drop(&f.Name, strings.Trim(f.Name, "*"))
+	}
+	if k.byType == "" && k.server == nil {
+		drop(&f.Type, strings.Trim(f.Type, "*."))
+	}
+	if k.byID == "" && k.server == nil || kindOfID[idPrefix(f.ID)] != k.id && k.within[idPrefix(f.ID)] == "" {
+		drop(&f.ID, f.ID)
+	}
+	switch state := k.states[f.State]; {
+	case state != "":
+		f.State = state
+	case f.State == "running" && k.states == nil: // "the functions that are running": those that there are
+		f.State = ""
+	default:
+		drop(&f.State, f.State)
+	}
+	if f.Open && k.byOpen == "" {
+		f.Open = false
+		rest = append(rest, "public")
+	}
+	if k.id != "sg" {
+		f.Port = 0
+	}
+	return f, rest
+}
+
+// selection is the JMESPath that turns one answer into rows. f is narrowed.
+func (k kind) selection(f Filter) string {
 	var conditions []string
 	compare := func(path, pattern string) {
 		if path != "" && pattern != "" {
@@ -167,21 +224,21 @@ func (k kind) selection(f Filter, regions []string) string {
 	}
 	if k.server == nil {
 		compare(k.byName, f.Name)
-		compare(k.byID, f.ID)
+		if path := k.within[idPrefix(f.ID)]; path != "" {
+			compare(path, f.ID)
+		} else {
+			compare(k.byID, f.ID)
+		}
 		compare(k.byType, f.Type)
 		compare(k.byState, f.State)
 	}
-	if k.byRegion != "" && len(regions) > 0 && regions[0] != "all" {
-		var any []string
-		for _, r := range regions {
-			any = append(any, match(k.byRegion, r))
-		}
-		conditions = append(conditions, "("+strings.Join(any, "||")+")")
-	}
 	fields := k.fields
-	if k.id == "sg" && f.Open {
-		conditions = append(conditions, openRules)
-		fields = append(fields[:len(fields):len(fields)], field{key: "open", path: openRules + ".{protocol:IpProtocol,from:FromPort,to:ToPort}"})
+	switch {
+	case k.id == "sg" && f.Open:
+		conditions = append(conditions, openRulesAt(f.Port))
+		fields = append(fields[:len(fields):len(fields)], field{key: "open", path: openRulesAt(f.Port) + ".{protocol:IpProtocol,from:FromPort,to:ToPort}"})
+	case f.Open:
+		conditions = append(conditions, k.byOpen)
 	}
 	var b strings.Builder
 	b.WriteString(k.list)
@@ -207,8 +264,8 @@ func (k kind) groupBy(word string) string {
 	case "account_name", "environment":
 		return word
 	case "region":
-		if k.byRegion != "" { // the resource's own Region, where targets have none
-			return "home"
+		if k.global { // the target has none
+			return ""
 		}
 		return word
 	}
@@ -220,19 +277,23 @@ func (k kind) groupBy(word string) string {
 	return ""
 }
 
-// params are the arguments of the operation that narrow the list in AWS.
-func (k kind) params(f Filter) map[string]any {
+// params are the arguments of the operation that narrow the list in AWS. f is narrowed.
+// region is the one for inRegion, if there is one.
+func (k kind) params(f Filter, region string) map[string]any {
+	if k.inRegion != "" && region != "" {
+		return map[string]any{k.inRegion: region}
+	}
 	var filters []any
-	add := func(member, value string) {
+	add := func(filter, value string) {
 		if value != "" {
-			filters = append(filters, map[string]any{"Name": k.server[member], "Values": []any{value}})
+			filters = append(filters, map[string]any{"Name": filter, "Values": []any{value}})
 		}
 	}
 	if k.server != nil {
-		add("Name", f.Name)
-		add("ID", f.ID)
-		add("Type", f.Type)
-		add("State", f.State)
+		add(k.server["Name"], f.Name)
+		add(cmp.Or(k.within[idPrefix(f.ID)], k.server["ID"]), f.ID)
+		add(k.server["Type"], f.Type)
+		add(k.server["State"], f.State)
 	}
 	if len(filters) == 0 {
 		return nil

@@ -1,26 +1,31 @@
 package planner
 
 import (
+	"cmp"
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Whole-text forms, tried before the words are looked at one by one.
 var (
-	helpForm      = regexp.MustCompile(`(?i)^\W*(help|what (can|could) (you|i) (do|ask)( (you|here))?|what do you (understand|know)|(show me )?examples?)\W*$`)
-	operationForm = regexp.MustCompile(`(?is)^\s*(?:(?:please|can you|could you)\s+)*(?:(?:call|run|execute|invoke|try)\s+)?([a-z][a-z0-9-]+)[:.]([A-Za-z][A-Za-z0-9]{3,})\b(.*)$`)
+	helpForm      = regexp.MustCompile(`(?i)^\W*(help|hello|hi|hey|good (?:morning|evening)|thanks?(?: you)?|what (can|could) (you|i) (do|ask)( (you|here))?|what do you (understand|know)|(show me )?examples?)\W*$`)
+	operationForm = regexp.MustCompile(`(?is)^\s*(?:(?:please|can you|could you)\s+)*(?:(?:call|run|execute|invoke|try)\s+)?([a-z][a-z0-9-]+)[:.]([A-Za-z][A-Za-z0-9-]{3,})\b(.*)$`)
 	callForm      = regexp.MustCompile(`(?is)^\s*(?:(?:please|can you|could you)\s+)*(?:call|run|execute|invoke|try)\s+([a-z][a-z0-9-]+)\s+((?-i:[A-Z][a-z]+[A-Z])[A-Za-z0-9]*)\b(.*)$`)
-	selectForm    = regexp.MustCompile(`(?is)\bselect(?:ing)?\s+(.+)$`)
-	pageForm      = regexp.MustCompile(`(?i)\b(?:read|open|fetch|show|summari[sz]e)\b.*?(https://docs\.aws\.amazon\.com/\S+)`)
-	docsForms     = []*regexp.Regexp{
+	// The AWS CLI's way: "aws ec2 describe-vpcs", for reads also without "aws".
+	commandForm = regexp.MustCompile(`(?is)^\s*(?:(?:please|can you|could you)\s+)*(?:(?:call|run|execute|invoke|try)\s+)?(?:aws\s+([a-z][a-z0-9-]+)\s+([a-z]+(?:-[a-z0-9]+)+)|([a-z][a-z0-9-]+)\s+((?:describe|list|get|search|lookup)(?:-[a-z0-9]+)+))(\s.*)?$`)
+	selectForm  = regexp.MustCompile(`(?is)\bselect(?:ing)?\s+(.+)$`)
+	pageForm    = regexp.MustCompile(`(?i)\b(?:read|open|fetch|show|summari[sz]e)\b.*?(https://docs\.aws\.amazon\.com/\S+)`)
+	docsForms   = []*regexp.Regexp{
 		regexp.MustCompile(`(?is)^\s*(?:aws\s+)?(?:documentation|docs?|manual)\s*[:\-–—]\s*(.+)$`),
 		regexp.MustCompile(`(?is)^\s*(?:please\s+|can you\s+|could you\s+)*(?:search|look up|look in|look through|find in|check|consult|query)\s+(?:in\s+|through\s+)?(?:the\s+)?(?:aws\s+)?(?:documentation|docs?|manual)\b\s*(?:for|about|on|to find|:)?\s*(.+)$`),
 		regexp.MustCompile(`(?is)^\s*what (?:does|do) (?:the )?(?:aws )?(?:documentation|docs?|manual) say (?:about|on)\s+(.+)$`),
 		regexp.MustCompile(`(?is)^\s*((?:how (?:do|can|should|would|does|to)|why (?:do|does|is|are|can't)|explain|what (?:is|are|'s) (?:an?|the (?:maximum|minimum|default|limits?|quotas?|difference|meaning|purpose))|what does)\b.+)$`),
 	}
-	cueForm = regexp.MustCompile(`(?i)^\W*(?:and|or|what about|how about|same (?:for|in|question)|the same|now|then|only|just|but|also|ok(?:ay)?,?)\b`)
+	cueForm  = regexp.MustCompile(`(?i)^\W*(?:and|or|what about|how about|same (?:for|in|question)|the same|now|then|only|just|but|also|ok(?:ay)?,?)\b`)
+	showForm = regexp.MustCompile(`(?i)^\W*(?:(?:and|so|ok(?:ay)?|now|then)\W+)?(?:please\s+)?(?:list|show|name|which (?:of (?:them|those|these)|ones?)\b|what are (?:they|those|these))`)
 	// readsLists are nouns after which "create" and "make" ask for a list, not for a resource.
 	readsLists = regexp.MustCompile(`(?i)^\W*(?:please\s+|can you\s+|could you\s+)*(?:create|make|write|put together|give)\s+(?:me\s+|us\s+)?(?:an?|the)?\s*(?:list|table|report|summary|overview|inventory)\b`)
 )
@@ -42,6 +47,9 @@ func Parse(text string) Question {
 			return Question{Intent: Documentation, Search: strings.TrimSpace(m[1])}
 		}
 	}
+	if m := commandForm.FindStringSubmatch(text); m != nil {
+		return parseOperation(strings.TrimSuffix(strings.ToLower(m[1]+m[3]), "api"), m[2]+m[4], m[5]) // s3api
+	}
 	for _, form := range []*regexp.Regexp{operationForm, callForm} {
 		if m := form.FindStringSubmatch(text); m != nil && !regexp.MustCompile(`(?i)^(env|tag|name|id|account|https?|arn)$`).MatchString(m[1]) {
 			return parseOperation(strings.ToLower(m[1]), m[2], m[3])
@@ -52,7 +60,12 @@ func Parse(text string) Question {
 
 // parseOperation reads "ec2:DescribeVpcs in prod, all regions with {...} select Vpcs[].VpcId" after its name.
 func parseOperation(service, operation, rest string) Question {
-	q := Question{Intent: Operation, Service: service, Operation: strings.ToUpper(operation[:1]) + operation[1:]}
+	q := Question{Intent: Operation, Service: service}
+	for part := range strings.SplitSeq(operation, "-") { // the bridge takes any spelling; people read this one
+		if part != "" {
+			q.Operation += strings.ToUpper(part[:1]) + part[1:]
+		}
+	}
 	if m := selectForm.FindStringSubmatchIndex(rest); m != nil {
 		q.Select = strings.Trim(strings.TrimSpace(rest[m[2]:m[3]]), "`\"")
 		rest = rest[:m[0]]
@@ -64,7 +77,10 @@ func parseOperation(service, operation, rest string) Question {
 		}
 	}
 	s := &sentence{words: split(rest)}
-	s.use("with", "params", "parameters", "operation", "arguments")
+	s.use("with", "params", "parameters", "operation", "arguments", "output", "json", "table", "text")
+	if excluded := s.exclusion(); excluded != "" {
+		return Question{Intent: Exclusion, Unread: []string{excluded}}
+	}
 	q.Regions = s.regions()
 	q.Scope = s.scope()
 	q.Unread = s.unread()
@@ -85,35 +101,41 @@ func parseResources(text string) Question {
 	q.Filter.Name = s.name()
 	s.ids(&q)
 	s.types(&q)
-	open := s.openToTheWorld()
+	open := s.openToTheWorld(&q.Filter)
+	q.Group = s.group()
 	q.Kinds = s.kinds(q.Kinds)
 	if open && len(q.Kinds) == 0 {
 		q.Kinds = []string{"sg"}
 	}
-	q.Filter.Open = open
-	q.Group = s.group()
 	if q.Filter.Name == "" {
-		q.Filter.Name = s.nameAfterKind()
+		q.Filter.Name = cmp.Or(s.nameAfterKind(), s.nameOf())
 	}
 	q.Filter.State = s.state()
 	q.Verb = s.verb(text)
+	if excluded := s.exclusion(); excluded != "" {
+		return Question{Intent: Exclusion, Unread: []string{excluded}, Cue: q.Cue}
+	}
 	asksAccounts := s.asksForAccounts()
 	q.Scope = s.scope()
+	if q.Verb == Which && q.Filter.Name == "" {
+		q.Filter.Name = s.nameBeforeKind()
+	}
 	q.Unread = s.unread()
 
 	if len(q.Kinds) > 0 {
 		return q
 	}
 	widens := q.Cue && len(q.Scope) > 0 && q.Scope[0].Readings[0] == "all" // "and in all accounts?"
-	if asksAccounts && !widens && q.Filter == (Filter{}) && len(q.Regions) == 0 {
+	if asksAccounts && !widens && q.Filter == (Filter{}) && len(q.Regions) == 0 && len(q.Unread) == 0 {
 		q.Intent = Accounts
 		q.Verb = List
 		q.Search, q.Scope = accountFilter(q.Scope), nil
 		return q
 	}
 	q.Intent = Fragment
+	q.Shows = showForm.MatchString(text)
 	if len(q.Scope) == 0 && len(q.Regions) == 0 && q.Filter == (Filter{}) && q.Group == "" && (q.Verb == List || len(q.Unread) > 0) {
-		q.Intent = Unknown
+		q.Intent, q.Shows = Unknown, false
 	}
 	return q
 }
@@ -135,16 +157,18 @@ func accountFilter(scope []Selector) string {
 func Merge(before, q Question) Question {
 	resources := before.Intent == Resources || before.Intent == Operation
 	switch {
+	case q.Intent == Fragment && len(q.Unread) > 0: // "and load balancers in prod?" is about something else
+		q.Intent = Unknown
 	case q.Intent == Fragment && resources:
 		merged := before
-		merged.Unread, merged.Cue = q.Unread, q.Cue
+		merged.Unread, merged.Cue = nil, q.Cue
 		if len(q.Scope) > 0 {
 			merged.Scope = q.Scope
 		}
 		if len(q.Regions) > 0 {
 			merged.Regions = q.Regions
 		}
-		if q.Verb != List {
+		if q.Verb != List || q.Shows {
 			merged.Verb = q.Verb
 		}
 		if q.Group != "" {
@@ -153,7 +177,8 @@ func Merge(before, q Question) Question {
 		merged.Filter = mergeFilter(before.Filter, q.Filter)
 		return merged
 	case q.Intent == Fragment:
-		return Question{Intent: Unknown, Unread: q.Unread}
+		q.Intent = Unknown
+		return q
 	case q.Intent == Resources && q.Cue && resources:
 		if len(q.Scope) == 0 {
 			q.Scope = before.Scope
@@ -178,12 +203,17 @@ func mergeFilter(before, after Filter) Filter {
 	if after.State != "" {
 		before.State = after.State
 	}
-	before.Open = before.Open || after.Open
+	if after.Open {
+		before.Open, before.Port = true, after.Port
+	}
 	return before
 }
 
 // sentence is a question while its words are being read.
-type sentence struct{ words []word }
+type sentence struct {
+	words []word
+	left  []string // what was understood, but has no use
+}
 
 // use marks words as read wherever they stand.
 func (s *sentence) use(lows ...string) {
@@ -240,13 +270,28 @@ func (s *sentence) writes() bool {
 		if first && w.low == "run" && slices.Contains([]string{"a", "an", "new", "another"}, s.low(i+1)) {
 			return true
 		}
-		if writeVerbs[w.low] && (first || strongVerbs[w.low]) {
+		if s.low(i+1) == "with" && (w.low == "start" || w.low == "begin") { // a name
+			first = false
+			continue
+		}
+		if writeVerbs[w.low] && (first || strongVerbs[w.low] && !s.tells(i)) {
 			return true
 		}
 		if first && w.low == "tag" || first && w.low == "shut" && s.low(i+1) == "down" {
 			return true
 		}
 		first = first && changeless[w.low]
+	}
+	return false
+}
+
+// tells tells whether the verb at word i is part of a question about what somebody does or did, and no order.
+func (s *sentence) tells(i int) bool {
+	for _, asks := range []string{"which", "what", "when", "who", "where", "why", "did"} {
+		if s.low(0) == asks {
+			before := s.low(i - 1)
+			return before != "and" && before != "then" && before != "please" && before != ","
+		}
 	}
 	return false
 }
@@ -268,7 +313,7 @@ func (s *sentence) regions() []string {
 	for i, w := range s.words {
 		switch {
 		case w.used || w.quoted && !regionPattern.MatchString(w.low):
-		case regionPattern.MatchString(w.low):
+		case regionPattern.MatchString(w.low), regionLike.MatchString(w.low): // of one that is misspelt the bridge says which there are
 			add(w.low)
 			s.mark(i, 1)
 		case cities[strings.ReplaceAll(w.low+" "+s.low(i+1), ".", "")] != "":
@@ -369,6 +414,9 @@ func (s *sentence) types(q *Question) {
 			suggests = "ec2"
 		case familyPattern.MatchString(w.low):
 			suggests, value = "ec2", w.low+".*"
+		case len(runtimeNames[w.low]) > 0 && versionPattern.MatchString(s.low(i+1)):
+			suggests, value = "lambda", runtimeNames[w.low]+versionPattern.FindStringSubmatch(s.low(i + 1))[1]+"*"
+			s.mark(i+1, 1)
 		case w.low == "node" || w.low == "node.js" || w.low == "nodejs":
 			suggests, value = "lambda", "nodejs*"
 		case runtimePattern.MatchString(w.low) && w.low != "go":
@@ -390,8 +438,32 @@ func (s *sentence) types(q *Question) {
 	}
 }
 
-// openToTheWorld reads the ways in which a security group is called open.
-func (s *sentence) openToTheWorld() bool {
+// runtimeNames are the words that a version follows: "Python 3.8".
+var runtimeNames = map[string]string{
+	"python": "python", "node": "nodejs", "node.js": "nodejs", "nodejs": "nodejs", "java": "java", "ruby": "ruby", ".net": "dotnet", "dotnet": "dotnet",
+}
+
+// openToTheWorld reads the ways in which a security group is called open, and at which port.
+func (s *sentence) openToTheWorld(f *Filter) bool {
+	if f.Open = s.open(); !f.Open {
+		return false
+	}
+	for i, w := range s.words {
+		switch next := s.low(i + 1); {
+		case w.used:
+		case w.low == "ssh" || w.low == "rdp":
+			f.Port = map[string]int{"ssh": 22, "rdp": 3389}[w.low]
+			s.mark(i, 1)
+		case (w.low == "port" || w.low == "ports") && portPattern.MatchString(next):
+			f.Port, _ = strconv.Atoi(next)
+			s.mark(i, 2)
+		}
+	}
+	s.use("ports", "port", "inbound", "ingress", "rules", "rule", "traffic", "access", "allow", "allows", "allowing", "permit", "permits")
+	return true
+}
+
+func (s *sentence) open() bool {
 	for i := range s.words {
 		for _, phrase := range []string{
 			"open to the entire world", "open to the whole world", "open to the world", "open to the internet", "open to the public", "open to everyone",
@@ -402,13 +474,16 @@ func (s *sentence) openToTheWorld() bool {
 		} {
 			if s.at(i, phrase) {
 				s.mark(i, len(strings.Fields(phrase)))
-				s.use("ports", "port", "ssh", "inbound", "ingress", "rules", "rule", "traffic")
 				return true
 			}
 		}
 	}
 	for _, low := range []string{"open", "public", "exposed"} {
 		for i := range s.words {
+			if _, n := s.kindAt(i + 1); low == "public" && n > 0 && s.at(i, low) {
+				s.mark(i, 1)
+				return true
+			}
 			if s.at(i, low) && (s.at(i+1, "security") || slices.Contains([]string{"group", "groups", "are", "is"}, s.low(i-1))) {
 				s.mark(i, 1)
 				return true
@@ -475,6 +550,41 @@ func (s *sentence) nameAfterKind() string {
 	return ""
 }
 
+// ofWhat are what one asks of something that is named: "the type of web-1".
+var ofWhat = set("type class size state status runtime engine id")
+
+// nameOf reads "the type of web-1" and "the state of the bucket orders-1".
+func (s *sentence) nameOf() string {
+	for i, w := range s.words {
+		if i < 2 || s.low(i-1) != "of" || !ofWhat[s.low(i-2)] || w.used || accountPattern.MatchString(w.low) || selectorPattern.MatchString(w.low) {
+			continue
+		}
+		if w.quoted || resourceNameLike.MatchString(w.low) {
+			s.mark(i, 1)
+			return w.text
+		}
+	}
+	return ""
+}
+
+// nameBeforeKind reads "the checkout function", where one is looked for.
+func (s *sentence) nameBeforeKind() string {
+	for i, w := range s.words {
+		if w.used || w.quoted || fillers[w.low] || s.low(i-1) != "the" {
+			continue
+		}
+		for _, k := range kinds {
+			for _, phrase := range k.phrases {
+				if first, _, _ := strings.Cut(phrase, " "); s.low(i+1) == first {
+					s.mark(i, 1)
+					return w.text
+				}
+			}
+		}
+	}
+	return ""
+}
+
 // groupWords are the words for what one can count by, and the field that each means.
 var groupWords = map[string]string{
 	"type": "type", "class": "type", "size": "type", "runtime": "type", "engine": "engine", "state": "state", "status": "state",
@@ -492,10 +602,17 @@ func (s *sentence) group() string {
 			for skip := range 2 { // "by instance type"
 				low := s.low(i + n + skip)
 				for _, word := range []string{low, strings.TrimSuffix(low, "s")} {
-					if field, ok := groupWords[word]; ok {
-						s.mark(i, n+skip+1)
-						return field
+					field, ok := groupWords[word]
+					if !ok {
+						continue
 					}
+					s.mark(i, n+skip+1)
+					if j := i + n + skip + 1; s.low(j) == "and" || s.low(j) == "," {
+						if _, second := groupWords[s.low(j+1)]; second {
+							s.left = append(s.left, "and "+s.low(j+1))
+						}
+					}
+					return field
 				}
 			}
 		}
@@ -521,9 +638,10 @@ func (s *sentence) state() string {
 }
 
 var (
-	rankQuestion = regexp.MustCompile(`(?i)\b(the )?(most|fewest|least|highest number|lowest number|largest number)\b`)
+	rankQuestion = regexp.MustCompile(`(?i)\b(the )?(most|fewest|least|(?:highest|lowest|largest|biggest|greatest|smallest) (?:number|count))\b`)
 	countForm    = regexp.MustCompile(`(?i)\b(how many|count|number of|how much|total number|tally)\b`)
 	whichForm    = regexp.MustCompile(`(?i)\b(which|what|whose) (?:of (?:the|my|our) )?(?:aws )?accounts?\b|\b(?:in|from|to) which\b|\bwhere\b|\bwho (?:owns|has|runs)\b`)
+	rankedForm   = regexp.MustCompile(`(?i)\b(?:which|what) (environment|env|region|vpc|team)\b`)
 	noneForm     = regexp.MustCompile(`(?i)\b(no|without|don't have|do not have|doesn't have|does not have|lack|lacks|lacking)\b`)
 )
 
@@ -532,13 +650,21 @@ func (s *sentence) verb(text string) Verb {
 	which := whichForm.MatchString(text)
 	switch m := rankQuestion.FindString(text); {
 	case m != "":
-		s.use("most", "fewest", "least", "highest", "lowest", "largest", "number")
-		if regexp.MustCompile(`(?i)fewest|least|lowest`).MatchString(m) {
+		s.use("most", "fewest", "least", "highest", "lowest", "largest", "biggest", "greatest", "smallest", "number", "count")
+		if ranked := rankedForm.FindStringSubmatch(text); ranked != nil { // accounts are what is ranked
+			s.left = append(s.left, ranked[0])
+		}
+		if regexp.MustCompile(`(?i)fewest|least|lowest|smallest`).MatchString(m) {
 			return Fewest
 		}
 		return Most
 	case which && noneForm.MatchString(text):
 		s.use("no", "without", "don't", "doesn't", "lack", "lacks", "lacking")
+		for i := range s.words {
+			if s.low(i) == "not" && (s.low(i-1) == "do" || s.low(i-1) == "does") && s.low(i+1) == "have" {
+				s.mark(i, 1)
+			}
+		}
 		return None
 	case which:
 		return Which
@@ -549,9 +675,39 @@ func (s *sentence) verb(text string) Verb {
 	return List
 }
 
-// asksForAccounts tells whether the accounts themselves are what is asked for.
+// exclusion returns the word by which something is to be left out, or a condition turned around; "" if there is none.
+func (s *sentence) exclusion() string {
+	for i, w := range s.words {
+		switch {
+		case w.used || w.quoted:
+		case w.low == "no" && i == 0 && s.low(1) == ",": // "no, in staging"
+		case w.low == "not" && s.low(i-1) == "or": // "running or not"
+		case exclusions[w.low], strings.HasSuffix(w.low, "n't"), strings.HasSuffix(w.low, "n’t"):
+			return w.text
+		case (w.low == "other" || w.low == "rather") && s.low(i+1) == "than", w.low == "apart" && s.low(i+1) == "from":
+			return w.text + " " + s.low(i+1)
+		case w.low == "but" && slices.Contains([]string{"all", "everything", "anything", "every", "everywhere", "accounts", "regions"}, s.low(i-1)):
+			return w.text
+		}
+	}
+	return ""
+}
+
+// asksForAccounts tells whether the accounts themselves are what is asked for, and not where to look for something.
 func (s *sentence) asksForAccounts() bool {
-	return slices.ContainsFunc(s.words, func(w word) bool { return !w.used && (w.low == "accounts" || w.low == "account") })
+	for i, w := range s.words {
+		if w.used || w.low != "accounts" && w.low != "account" {
+			continue
+		}
+		place := false
+		for j := i - 1; j >= max(0, i-3) && !place; j-- {
+			place = slices.Contains([]string{"in", "within", "inside", "across", "from"}, s.low(j))
+		}
+		if !place {
+			return true
+		}
+	}
+	return false
 }
 
 // scope reads the accounts that a question is about.
@@ -656,10 +812,17 @@ func (s *sentence) namesAt(i int) (names []Selector, end int) {
 		if j == start {
 			return names, max(i, min(j, len(s.words)))
 		}
+		if w := s.words[start]; accountPattern.MatchString(s.low(j)) && !w.quoted && w.text == w.low && environments[w.low] == "" {
+			return names, j // "in acount 222222222222": the id says which
+		}
 		after := s.low(j)
 		env := environment || slices.Contains([]string{"environment", "environments", "env", "envs"}, after) || after == "accounts" && j == start+1
 		if s.isName(start, j, account || env || after == "account" || after == "accounts", first) {
-			names = append(names, nameSelector(s.text(start, j), env))
+			selector := nameSelector(s.text(start, j), env)
+			if !env && (after == "account" || slices.ContainsFunc(s.words[i:start], func(w word) bool { return w.low == "account" })) {
+				selector.Readings = appendNew([]string{selector.Text}, selector.Readings...) // "account staging" is no environment
+			}
+			names = append(names, selector)
 			s.mark(start, j-start)
 		} else {
 			return names, j
@@ -679,19 +842,22 @@ func (s *sentence) namesAt(i int) (names []Selector, end int) {
 
 var (
 	articles     = set("the our my all both")
-	accountWords = set("account accounts named called number id environment environments env envs")
+	accountWords = set("account accounts named called number id environment environments env envs tagged tag tags")
 )
 
 // nameable tells whether word j can be part of a name.
 func (s *sentence) nameable(j int) bool {
 	w := s.words[j]
-	return !w.used && w.low != "," && (w.quoted || !fillers[w.low] || environments[w.low] != "")
+	return !w.used && w.low != "," && w.low != "&" && w.low != "vs" && w.low != "versus" && (w.quoted || !fillers[w.low] || environments[w.low] != "")
 }
 
 // isName decides whether words from start to end are a name: because an account or environment is spoken of, because they are
 // quoted, a known environment, or written with a capital. After "does" and the like only the last three count.
 func (s *sentence) isName(start, end int, spoken bool, preposition string) bool {
 	w := s.words[start]
+	if preposition == "and" && end-start > 1 && prepositions[s.low(end)] { // "and EKS clusters in staging?"
+		return false
+	}
 	if spoken || w.quoted || environments[w.low] != "" {
 		return true
 	}
@@ -715,7 +881,7 @@ func (s *sentence) text(start, end int) string {
 
 // unread returns the words that nothing has read and that mean something.
 func (s *sentence) unread() []string {
-	var rest []string
+	rest := s.left
 	for _, w := range s.words {
 		if !w.used && w.low != "," && (w.quoted || !fillers[w.low]) {
 			rest = append(rest, w.text)

@@ -63,7 +63,8 @@ func TestParse(t *testing.T) {
 		"show me the S3 buckets of production":                        resources("s3", scope(production)),
 		"Lambda functions in all accounts?":                           resources("lambda", scope(all)),
 		"What RDS databases do we have everywhere?":                   resources("rds", scope(all), regions("all")),
-		"which IAM roles are there in the Staging account?":           resources("role", scope(planner.Selector{Text: "Staging", Readings: []string{"env:staging", "Staging"}})),
+		"which IAM roles are there in the Staging account?":           resources("role", scope(planner.Selector{Text: "Staging", Readings: []string{"Staging", "env:staging"}})),
+		"list roles in account prod":                                  resources("role", scope(planner.Selector{Text: "prod", Readings: []string{"prod", "env:prod"}})),
 		"Which security groups are open to the world?":                resources("sg", filter(planner.Filter{Open: true})),
 		"open security groups in prod, all regions":                   resources("sg", scope(prod), regions("all"), filter(planner.Filter{Open: true})),
 		"security groups that allow 0.0.0.0/0 in eu-west-1":           resources("sg", regions("eu-west-1"), filter(planner.Filter{Open: true})),
@@ -135,6 +136,49 @@ func TestParse(t *testing.T) {
 		"list all accounts":                 {Intent: planner.Accounts, Verb: planner.List},
 		"show me the production accounts ?": {Intent: planner.Accounts, Verb: planner.List, Search: "prod"},
 
+		"what is account 222222222222?":     {Intent: planner.Accounts, Verb: planner.List, Search: "222222222222"},
+		"which accounts can bob query?":     {Intent: planner.Unknown, Verb: planner.Which, Unread: []string{"bob"}},
+		"which accounts have EKS clusters?": {Intent: planner.Unknown, Verb: planner.Which, Unread: []string{"EKS", "clusters"}},
+		// What is in an account is no question for the account.
+		"what's in the staging account?":    {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{{Text: "staging", Readings: []string{"staging", "env:staging"}}}},
+		"list EKS clusters in all accounts": {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{all}, Shows: true, Unread: []string{"EKS", "clusters"}},
+
+		// What would be answered wrongly if a word were passed over.
+		"instances not in us-east-1":                               {Intent: planner.Exclusion, Unread: []string{"not"}},
+		"Which instances aren't running?":                          {Intent: planner.Exclusion, Unread: []string{"aren't"}},
+		"list all instances except in production":                  {Intent: planner.Exclusion, Unread: []string{"except"}},
+		"buckets in all accounts other than Staging":               {Intent: planner.Exclusion, Unread: []string{"other than"}},
+		"everything but buckets in prod":                           {Intent: planner.Exclusion, Unread: []string{"but"}},
+		"instances without a name":                                 {Intent: planner.Exclusion, Unread: []string{"without"}},
+		"which IAM users have no MFA?":                             {Intent: planner.Exclusion, Unread: []string{"no"}},
+		"which accounts are not in prod?":                          {Intent: planner.Exclusion, Unread: []string{"not"}},
+		"call ec2:DescribeVpcs in all accounts except prod":        {Intent: planner.Exclusion, Unread: []string{"except"}},
+		"which accounts do not have databases?":                    resources("rds", verb(planner.None)),
+		"which accounts don't have databases?":                     resources("rds", verb(planner.None)),
+		"no, in staging":                                           {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{staging}},
+		"instances, running or not, in staging":                    resources("ec2", scope(staging), filter(planner.Filter{State: "running"})),
+		"number of instances by account and type":                  resources("ec2", verb(planner.Count), group("account_name"), unread("and type")),
+		"list ec2 instances in acount 222222222222":                resources("ec2", scope(id2), unread("acount")),
+		"list ec2 instances in Production (222222222222)":          resources("ec2", scope(id2, planner.Selector{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}})),
+		"list instances in eu-west1":                               resources("ec2", regions("eu-west1")),
+		"list instances in us-east":                                resources("ec2", regions("us-east")),
+		"instances in prod vs staging":                             resources("ec2", scope(prod, staging)),
+		"which security groups allow SSH from anywhere?":           resources("sg", filter(planner.Filter{Open: true, Port: 22})),
+		"security groups with port 3306 open to the world in prod": resources("sg", scope(prod), filter(planner.Filter{Open: true, Port: 3306})),
+		"which functions still use Python 3.8?":                    resources("lambda", filter(planner.Filter{Type: "python3.8*"})),
+		"functions on node 18":                                     resources("lambda", filter(planner.Filter{Type: "nodejs18*"})),
+		"what is the type of web-1 in prod, an instance?":          resources("ec2", scope(prod), filter(planner.Filter{Name: "web-1"})),
+		"in which region is the checkout function?":                resources("lambda", verb(planner.Which), filter(planner.Filter{Name: "checkout"})),
+		"list the roles that start with Central":                   resources("role", filter(planner.Filter{Name: "Central*"})),
+		"which buckets did we create in prod?":                     resources("s3", scope(prod), unread("did", "create")),
+
+		"which databases are public?":                       resources("rds", filter(planner.Filter{Open: true})),
+		"which accounts have public databases?":             resources("rds", verb(planner.Which), filter(planner.Filter{Open: true})),
+		"count the security groups per VPC":                 resources("sg", verb(planner.Count), group("vpc")),
+		"which account has the biggest number of functions": resources("lambda", verb(planner.Most)),
+		"which environment has the most instances?":         resources("ec2", verb(planner.Most), unread("which environment")),
+		"list accounts tagged team=shop":                    {Intent: planner.Accounts, Verb: planner.List, Search: "team=shop"},
+
 		// Follow-ups by themselves.
 		"and in staging?":          {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{staging}, Cue: true},
 		"what about eu-west-1?":    {Intent: planner.Fragment, Verb: planner.List, Regions: []string{"eu-west-1"}, Cue: true},
@@ -142,6 +186,7 @@ func TestParse(t *testing.T) {
 		"and Production?":          {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{{Text: "Production", Readings: []string{"Production", "env:prod", "env:production"}}}, Cue: true},
 		"only the running ones":    {Intent: planner.Fragment, Verb: planner.List, Filter: planner.Filter{State: "running"}, Cue: true},
 		"how many?":                {Intent: planner.Fragment, Verb: planner.Count},
+		"which of them are idle?":  {Intent: planner.Fragment, Verb: planner.List, Filter: planner.Filter{State: "stopped"}, Shows: true},
 		"what about all accounts?": {Intent: planner.Fragment, Verb: planner.List, Scope: []planner.Selector{all}, Cue: true},
 
 		// Documentation.
@@ -162,6 +207,11 @@ func TestParse(t *testing.T) {
 		"call ec2:DescribeVpcs in all accounts, eu-west-1": {Intent: planner.Operation, Service: "ec2", Operation: "DescribeVpcs", Scope: []planner.Selector{all}, Regions: []string{"eu-west-1"}},
 		"run ec2:TerminateInstances in prod":               {Intent: planner.Operation, Service: "ec2", Operation: "TerminateInstances", Scope: []planner.Selector{prod}},
 		"call ec2 DescribeVpcs":                            {Intent: planner.Operation, Service: "ec2", Operation: "DescribeVpcs"},
+		"call ec2:describe-vpcs in prod":                   {Intent: planner.Operation, Service: "ec2", Operation: "DescribeVpcs", Scope: []planner.Selector{prod}},
+		"aws ec2 describe-vpcs --region eu-west-1":         {Intent: planner.Operation, Service: "ec2", Operation: "DescribeVpcs", Regions: []string{"eu-west-1"}},
+		"elbv2 describe-load-balancers in prod":            {Intent: planner.Operation, Service: "elbv2", Operation: "DescribeLoadBalancers", Scope: []planner.Selector{prod}},
+		"aws ec2 terminate-instances":                      {Intent: planner.Operation, Service: "ec2", Operation: "TerminateInstances"},
+		"aws s3api list-buckets --output json":             {Intent: planner.Operation, Service: "s3", Operation: "ListBuckets"},
 		`call iam:ListRoles in staging with {"PathPrefix":"/x/"} select Roles[].RoleName`: {
 			Intent: planner.Operation, Service: "iam", Operation: "ListRoles", Scope: []planner.Selector{staging},
 			Params: json.RawMessage(`{"PathPrefix":"/x/"}`), Select: "Roles[].RoleName",
@@ -169,6 +219,7 @@ func TestParse(t *testing.T) {
 
 		// Nothing that the rules know.
 		"help":                      {Intent: planner.Help},
+		"hello":                     {Intent: planner.Help},
 		"":                          {Intent: planner.Help},
 		"What can you do?":          {Intent: planner.Help},
 		"tell me a joke":            {Intent: planner.Unknown, Verb: planner.List, Unread: []string{"joke"}},

@@ -83,9 +83,14 @@ func Next(c Conversation) Step {
 
 // read reads the last question, completed by those before it.
 func read(exchanges []Exchange) Question {
-	var q Question
+	var q, before Question
 	for _, e := range exchanges {
-		q = Merge(q, Parse(e.Question))
+		q = Merge(before, Parse(e.Question))
+		switch q.Intent {
+		case Unknown, Exclusion, Help, Write: // what was said before is still what "and in staging?" follows
+		default:
+			before = q
+		}
 	}
 	return q
 }
@@ -145,10 +150,11 @@ func inputs(q Question) []any {
 		return []any{input}
 	}
 	var calls []any
-	for _, id := range q.Kinds {
-		k := kindByID(id)
+	for _, p := range parts(q) {
+		k := p.kind
+		filter, _ := k.narrow(q.Filter)
 		input := map[string]any{
-			"accounts": selectors(q.Scope), "service": k.service, "operation": k.operation, "select": k.selection(q.Filter, q.Regions),
+			"accounts": selectors(q.Scope), "service": k.service, "operation": k.operation, "select": k.selection(filter),
 		}
 		if regions := regionsFor(k, q); len(regions) > 0 {
 			input["regions"] = regions
@@ -156,12 +162,34 @@ func inputs(q Question) []any {
 		if group := k.groupBy(q.Group); group != "" {
 			input["group_by"] = group
 		}
-		if params := k.params(q.Filter); params != nil {
+		if params := k.params(filter, p.region); params != nil {
 			input["params"] = params
 		}
 		calls = append(calls, input)
 	}
 	return calls
+}
+
+// part is what one call asks for: a kind of resource, of one Region if only its parameters can say so.
+type part struct {
+	kind   kind
+	region string
+}
+
+// parts returns the parts of a question about resources, in the order of its calls.
+func parts(q Question) []part {
+	var list []part
+	for _, id := range q.Kinds {
+		k := kindByID(id)
+		if k.inRegion == "" || len(q.Regions) == 0 || q.Regions[0] == "all" {
+			list = append(list, part{kind: k})
+			continue
+		}
+		for _, region := range q.Regions {
+			list = append(list, part{k, region})
+		}
+	}
+	return list
 }
 
 // regionsFor returns the Regions in which to look for k; empty for the bridge's own. One particular thing is looked for

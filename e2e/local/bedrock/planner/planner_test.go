@@ -32,6 +32,8 @@ func input(t *testing.T, step planner.Step) map[string]any {
 	return step.Calls[0].Input.(map[string]any)
 }
 
+const sshRules = "IpPermissions[?(IpRanges[?CidrIp=='0.0.0.0/0']||Ipv6Ranges[?CidrIpv6=='::/0'])&&(IpProtocol=='-1'||FromPort<=`22`&&ToPort>=`22`)]"
+
 const ec2Select = "Reservations[].Instances[]|[].{id:InstanceId,name:Tags[?Key=='Name']|[0].Value,type:InstanceType,state:State.Name}"
 
 func TestPlan(t *testing.T) {
@@ -55,7 +57,7 @@ func TestPlan(t *testing.T) {
 			"select": `Roles[]|[?RoleName=='O\'Brien'].{name:RoleName,path:Path,created:CreateDate}`}},
 		"buckets of a Region": {[]string{"buckets in eu-west-1 in prod"}, "bridge___query", map[string]any{
 			"accounts": []string{"env:prod"}, "service": "s3", "operation": "ListBuckets",
-			"select": "Buckets[]|[?(BucketRegion=='eu-west-1')].{name:Name,home:BucketRegion,created:CreationDate}"}},
+			"select": "Buckets[]|[].{name:Name,home:BucketRegion,created:CreationDate}", "params": map[string]any{"BucketRegion": "eu-west-1"}}},
 		"one thing is looked for in all Regions": {[]string{"which account has a function named checkout?"}, "bridge___query", map[string]any{
 			"accounts": []string{"all"}, "service": "lambda", "operation": "ListFunctions", "regions": []string{"all"},
 			"select": "Functions[]|[?FunctionName=='checkout'].{name:FunctionName,type:Runtime,memory:MemorySize,changed:LastModified}"}},
@@ -73,6 +75,23 @@ func TestPlan(t *testing.T) {
 		"groups": {[]string{"how many databases are there by engine?"}, "bridge___query", map[string]any{
 			"accounts": []string{"all"}, "service": "rds", "operation": "DescribeDBInstances", "group_by": "engine",
 			"select": "DBInstances[]|[].{name:DBInstanceIdentifier,engine:Engine,type:DBInstanceClass,state:DBInstanceStatus}"}},
+		"a database that runs is available": {[]string{"which databases are running and publicly accessible?"}, "bridge___query", map[string]any{
+			"accounts": []string{"all"}, "service": "rds", "operation": "DescribeDBInstances",
+			"select": "DBInstances[]|[?DBInstanceStatus=='available'&&PubliclyAccessible].{name:DBInstanceIdentifier,engine:Engine,type:DBInstanceClass,state:DBInstanceStatus}"}},
+		"functions have no state": {[]string{"which functions are running?"}, "bridge___query", map[string]any{
+			"accounts": []string{"all"}, "service": "lambda", "operation": "ListFunctions",
+			"select": "Functions[]|[].{name:FunctionName,type:Runtime,memory:MemorySize,changed:LastModified}"}},
+		"the id of another kind": {[]string{"list subnets of vpc-12345678"}, "bridge___query", map[string]any{
+			"accounts": []string{"all"}, "service": "ec2", "operation": "DescribeSubnets",
+			"select": "Subnets[]|[?VpcId=='vpc-12345678'].{id:SubnetId,name:Tags[?Key=='Name']|[0].Value,cidr:CidrBlock,vpc:VpcId}"}},
+		"the id of another kind, as a filter": {[]string{"list instances in vpc-12345678"}, "bridge___query", map[string]any{
+			"accounts": []string{"all"}, "service": "ec2", "operation": "DescribeInstances", "select": ec2Select,
+			"params": map[string]any{"Filters": []any{map[string]any{"Name": "vpc-id", "Values": []any{"vpc-12345678"}}}}}},
+		"one port": {[]string{"which security groups allow SSH from anywhere?"}, "bridge___query", map[string]any{
+			"accounts": []string{"all"}, "service": "ec2", "operation": "DescribeSecurityGroups",
+			"select": "SecurityGroups[]|[?" + sshRules + "].{id:GroupId,name:GroupName,vpc:VpcId,open:" + sshRules + ".{protocol:IpProtocol,from:FromPort,to:ToPort}}"}},
+		"what was not understood is no question to follow": {[]string{"list instances in prod", "tell me a joke", "and in staging?"}, "bridge___query", map[string]any{
+			"accounts": []string{"env:staging"}, "service": "ec2", "operation": "DescribeInstances", "select": ec2Select}},
 		"accounts":      {[]string{"which accounts may I query?"}, "bridge___list_accounts", map[string]any{}},
 		"documentation": {[]string{"documentation: Lambda timeout"}, "bridge___search_documentation", map[string]any{"search_phrase": "Lambda timeout", "limit": 5}},
 	} {
@@ -86,6 +105,25 @@ func TestPlan(t *testing.T) {
 				t.Errorf("tool %s, thought %q", step.Calls[0].Tool, step.Thought)
 			}
 		})
+	}
+}
+
+// S3 takes one Region a call.
+func TestBucketsOfTwoRegions(t *testing.T) {
+	t.Parallel()
+	const question = "how many buckets are there in us-east-1 and eu-west-1?"
+	step := next(nil, question)
+	if len(step.Calls) != 2 {
+		t.Fatalf("%d calls, want 2", len(step.Calls))
+	}
+	for i := range step.Calls {
+		step.Calls[i].Result = queryResult
+	}
+	answer := next([]planner.Round{step.Calls}, question).Answer
+	for _, want := range []string{"S3 buckets** in all accounts, us-east-1", "S3 buckets** in all accounts, eu-west-1"} {
+		if !strings.Contains(answer, want) {
+			t.Errorf("the answer lacks %q:\n%s", want, answer)
+		}
 	}
 }
 
@@ -137,7 +175,7 @@ func TestPartialAnswer(t *testing.T) {
 		"list instances": {
 			"**at least 3 EC2 instances** in all accounts", "This is partial", `| Central | 111111111111 | us-east-1 | i-01 | a\|b | t3.micro | running |`,
 			"- Production (222222222222): 2", "- 333333333333: not known", "2 of 3 targets", "1 denied",
-			"Not answered: 333333333333 in us-east-1: denied: no policy permits it (hint: ask for the group ops)",
+			"Not answered: 333333333333 in us-east-1: denied: no policy permits it\n- Hint: ask for the group ops\n",
 			"Asked as alice through the role CentralOpsTargetRole", "No account was named", "only the home Region",
 		},
 		"which accounts have instances?":                 {"**2 accounts have** EC2 instances", "Central (111111111111), Production (222222222222)"},
@@ -267,6 +305,50 @@ func TestOtherAnswers(t *testing.T) {
 				t.Errorf("%s: the answer lacks %q:\n%s", c.question, want, answer)
 			}
 		}
+	}
+}
+
+// A narrower answer than was asked for, or one to another question, must not look like the answer.
+func TestNothingIsPassedOver(t *testing.T) {
+	t.Parallel()
+	nobody := `{"ok":true,"coverage":{"targets":1,"answered":0,"denied":1},"results":[{"account_id":"333333333333","region":"r","status":"denied","error":{"code":"forbidden","message":"no policy","hint":"list_accounts shows the accounts you may query"}}],"notes":["no target answered: there is nothing to count"]}`
+	for _, c := range []struct {
+		question, result string
+		calls            int
+		begins           string
+		wants            []string
+	}{
+		{"list unencrypted volumes", queryResult, 1, "I didn't understand “unencrypted” and left it out;", nil},
+		{"list public buckets", queryResult, 1, "I can't tell S3 buckets by “public”, so this is about all of them.", nil},
+		{"which buckets are public?", queryResult, 1, "I can't tell S3 buckets by “public”, so this is about all of them.", []string{"**at least 3 S3 buckets**"}},
+		{"stopped functions", queryResult, 1, "I can't tell Lambda functions by “stopped”, so this is about all of them.", nil},
+		{"buckets of vpc-12345678", queryResult, 1, "I can't tell S3 buckets by “vpc-12345678”", nil},
+		{"list roles in eu-west-1", queryResult, 1, "IAM roles belong to no Region, so this is about all of them.", nil},
+		{"list instances in account Staging", nobody, 1, "**Not known**: nothing that was asked about EC2 instances answered (account Staging).",
+			[]string{"denied: no policy", "Hint: “which accounts may I query?” lists yours", "0 of 1 target"}},
+		{"list instances that are not running", "", 0, "I can't leave anything out or turn a condition around (“not”), so I asked nothing", nil},
+		{"what's in the staging account?", "", 0, "I don't understand this question: it says where to look, but no kind of resource that I know.", []string{"call elbv2:DescribeLoadBalancers"}},
+		{"and in staging?", "", 0, "I don't understand this question: it follows another, and there is none before it", nil},
+	} {
+		calls, answer := after(t, c.question, c.result)
+		if len(calls) != c.calls || !strings.HasPrefix(answer, c.begins) {
+			t.Errorf("%s: %d calls, want %d, and an answer that begins with %q:\n%s", c.question, len(calls), c.calls, c.begins, answer)
+		}
+		for _, want := range c.wants {
+			if !strings.Contains(answer, want) {
+				t.Errorf("%s: the answer lacks %q:\n%s", c.question, want, answer)
+			}
+		}
+	}
+	// Another question with words that nobody knows is no follow-up.
+	if step := next(nil, "list instances in prod", "and EKS clusters in staging?"); len(step.Calls) != 0 || !strings.Contains(step.Answer, "“EKS”, “clusters”") {
+		t.Errorf("step = %+v, want an answer that names the words", step)
+	}
+	// "Which of them" wants to see what was counted.
+	step := next(nil, "how many instances are there in prod?", "which of them are running?")
+	step.Calls[0].Result = queryResult
+	if answer := next([]planner.Round{step.Calls}, "how many instances are there in prod?", "which of them are running?").Answer; !strings.Contains(answer, "i-02") {
+		t.Errorf("the answer lists nothing:\n%s", answer)
 	}
 }
 

@@ -16,6 +16,7 @@ const (
 	Documentation Intent = "documentation"
 	ReadPage      Intent = "read_page"
 	Write         Intent = "write"
+	Exclusion     Intent = "exclusion" // "not in prod", "except web-1": no rule can turn a condition around
 )
 
 // Verb is how resources are to be answered.
@@ -49,6 +50,7 @@ type Question struct {
 
 	Unread []string // words that no rule could use, in order
 	Cue    bool     // begins like a follow-up: "and", "what about" ...
+	Shows  bool     // Fragment: asks to see what was counted before, as in "which of them are stopped?"
 }
 
 // Selector names accounts in the bridge's way. What is written may mean an environment or an account's name; the readings

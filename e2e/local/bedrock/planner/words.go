@@ -80,6 +80,9 @@ var (
 	familyPattern    = regexp.MustCompile(`^(t2|t3|t3a|t4g|m[4-8][a-z]*|c[4-8][a-z]*|r[4-8][a-z]*|x[12][a-z]*|g[4-6][a-z]*|p[2-6][a-z]*|i[34][a-z]*)$`)
 	runtimePattern   = regexp.MustCompile(`^(python|nodejs|java|dotnet|ruby|go|provided)[0-9.]*[a-z0-9.]*$`)
 	enginePattern    = regexp.MustCompile(`^(postgres|postgresql|mysql|mariadb|aurora|oracle|sqlserver)(-[a-z]+)?$`)
+	regionLike       = regexp.MustCompile(`^(us|eu|ap|sa|ca|me|af|il|mx|cn)-?(gov-?)?(north|south|east|west|central)(east|west)?-?\d*$`)
+	versionPattern   = regexp.MustCompile(`^v?(\d+(?:\.(?:\d+|x))?)$`)
+	portPattern      = regexp.MustCompile(`^\d{1,5}$`)
 	selectorPattern  = regexp.MustCompile(`^(env|environment|tag|name|id):\S+$`)
 	resourceNameLike = regexp.MustCompile(`[0-9_-]`)
 )
@@ -121,15 +124,18 @@ var writeVerbs = set(`abort add allow assign associate attach authorize cancel c
 	reboot rebuild rename remove replace reset resize restart restore revoke rotate scale shutdown spin start stop suspend
 	terminate undeploy unlock update upgrade upload wipe write destroy`)
 
+// exclusions leave something out or turn a condition around.
+var exclusions = set("not no non except excepting excluding excludes exclude outside besides without never neither nor cannot minus")
+
 // prepositions come before what limits a question to accounts.
 var prepositions = set("in for from of on within inside across at under about only just does do has and")
 
 // fillers carry no meaning of their own: they may be left over without a remark.
-var fillers = set(`a about across account accounts actually again all also always am an and any anything are as ask at be been belong
+var fillers = set(`a about across tagged account accounts actually again all also always am compare still an and any anything are as ask at be been belong
 	belongs by can check contain contains could count counts currently deployed describe display do does each else environment environments env envs
 	every everything exist existing exists find for from get give got had has have having hello here hey hi hold holds how i id if in inside
 	into is it its just kind kinds know let list lists live located look looking lot many may me much my name named names need
-	no not now number of off okay ok on one ones only or our out over overview own owned owns place please present print query really region regions report
+	no not now number of off okay ok on one ones only or our out over overview own owned owns place please present print query really run runs region regions report
 	resource resources right running sees see setup show so some summarise summarize table tell than thank thanks that the their them then there these they thing
 	things this those to today together total totals type types under up us use used uses using via want was we well were what whats where
 	whether which who will with within would you your state status aws cloud same both both lives size sizes ids there's`)
