@@ -17,6 +17,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/central-ops/central-ops/services/bridge"
 )
 
@@ -163,6 +165,25 @@ func TestRefusalsInWords(t *testing.T) {
 		if !errors.As(err, &known) || known.Code != bridge.Throttled || known.Err.Error() != want {
 			t.Errorf("%q is told as %v, want %s", body, err, want)
 		}
+	}
+}
+
+// The bridge's own credentials are not the person's business: nobody is asked to sign in when they are refused.
+func TestHubsCredentialsRefused(t *testing.T) {
+	t.Parallel()
+	u := &upstream{initialize: func(w http.ResponseWriter, _ int64) bool {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"__type":"InvalidSignatureException","message":"Signature expired"}`)
+		return true
+	}}
+	own := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "AKID", SecretAccessKey: "secret"}, nil
+	})
+	hub := NewHub(u.client(t), own, "us-east-1", slog.New(slog.DiscardHandler))
+	_, err := hub.Call(t.Context(), "search_documentation", json.RawMessage(`{}`))
+	var known *bridge.Error
+	if !errors.As(err, &known) || known.Code != bridge.Unavailable || !strings.Contains(err.Error(), "Signature expired") || known.Hint == "" {
+		t.Errorf("%v", err)
 	}
 }
 

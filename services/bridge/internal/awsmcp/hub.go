@@ -43,6 +43,13 @@ func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) 
 		return nil, err
 	}
 	value, err := h.client.Call(ctx, role, h.region, ToolPrefix+tool, jsontext.Value(arguments))
+	var known *bridge.Error
+	if errors.As(err, &known) && known.Code == bridge.Unauthenticated {
+		// These credentials are the bridge's own: of a whole tool call, unauthenticated says that the person must sign in.
+		failure := *known
+		failure.Code = bridge.Unavailable
+		return nil, &failure
+	}
 	if err != nil {
 		return nil, err
 	}
