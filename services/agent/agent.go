@@ -14,6 +14,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"time"
 )
 
 // SessionID names a Runtime session: the unit of conversation memory.
@@ -22,9 +23,10 @@ type SessionID string
 // Caller is who asks, as the Runtime's headers said. Its tokens are secrets: they go to the Toolbox
 // and nowhere else, and the String method keeps them out of logs and errors.
 type Caller struct {
-	Subject       string // the token's sub claim; owns the session that it first used
-	Token         string // the person's access token, without "Bearer "
-	WorkloadToken string // the Runtime's workload access token; "" when the Runtime sent none
+	Subject       string    // the token's sub claim; owns the session that it first used
+	Token         string    // the person's access token, without "Bearer "
+	Expires       time.Time // its end; zero when it names none
+	WorkloadToken string    // the Runtime's workload access token; "" when the Runtime sent none
 }
 
 // String returns a constant, so that formatting a Caller never prints a token.

@@ -399,6 +399,11 @@ func (r *run) callGateway(ctx context.Context, call ToolCall) (Envelope, ToolRes
 		return Envelope{Fault: &fault}, refused(call, fault), err
 	}
 	envelope := ParseEnvelope(output)
+	if fault := envelope.Fault; fault != nil && Code(fault.Code) == CodeUnauthenticated {
+		// The person's token, which every other call would carry too: it has expired since the question came.
+		return envelope, refused(call, *fault), &Error{Op: "call tool", Subject: call.Name, Code: CodeUnauthenticated,
+			Message: oneLine(fault.Message, 300), Hint: oneLine(fault.Hint, 300)}
+	}
 	switch {
 	case len(envelope.Text) > maxResultBytes:
 		fault := tooLarge(len(envelope.Text), maxResultBytes)

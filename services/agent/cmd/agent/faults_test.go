@@ -319,6 +319,7 @@ func TestGatewayFaults(t *testing.T) {
 		"loses the session": {onCall: once(standin.Reply{LoseMCP: true}), calls: 2, told: `"answered":2`},
 		"breaks off once":   {onCall: once(standin.Reply{BreakOff: true}), calls: 2, told: `"answered":2`},
 		"401":               {onCall: always(standin.Reply{Status: 401}), calls: 1, code: "unauthenticated"},
+		"no user token":     {onCall: always(standin.Reply{Text: tokenExpired}), calls: 1, code: "unauthenticated"},
 		"403":               {onCall: always(standin.Reply{Status: 403}), calls: 1, told: `"code":"forbidden"`, notice: "forbidden"},
 		"unknown tool":      {onCall: always(standin.Reply{RPCCode: -32602, Body: "Unknown tool"}), calls: 1, told: `"code":"invalid"`},
 		"redirect":          {onCall: always(standin.Reply{Status: 307, Header: http.Header{"Location": {"http://127.0.0.1:1/"}}}), calls: 1, told: `"code":"unavailable"`, notice: "unavailable"},
@@ -386,6 +387,19 @@ func TestGatewayRefusesAtTheStart(t *testing.T) {
 				t.Errorf("got %+v, want %s with a hint", got.Error, row.code)
 			}
 		})
+	}
+}
+
+// tokenExpired is the bridge's answer to a person's token that has expired.
+const tokenExpired = `{"ok":false,"error":{"code":"unauthenticated","message":"verify user token: the token has expired","hint":"sign in again"}}`
+
+// When the Gateway refuses a token that is over, the agent need not guess why.
+func TestGatewayRefusesATokenThatIsOver(t *testing.T) {
+	t.Parallel()
+	b := start(t, &box{gateway: &standin.Gateway{Accept: func(string) bool { return false }}})
+	got := b.ask("hello", "Authorization", "Bearer "+tokenUntil("alice", time.Now().Add(-time.Second))) // clocks may differ by half a minute
+	if got.Error.Code != "unauthenticated" || !strings.HasPrefix(got.Error.Message, "your token has expired") || !strings.HasPrefix(got.Error.Hint, "sign in again") {
+		t.Errorf("got %+v", got.Error)
 	}
 }
 

@@ -176,12 +176,14 @@ func (b *box) stop() {
 }
 
 // expiry is the same for all tokens, so that the same person's are equal.
-var expiry = time.Now().Add(time.Hour).Unix()
+var expiry = time.Now().Add(time.Hour)
 
 // token is an unsigned access token for a subject.
-func token(subject string) string {
+func token(subject string) string { return tokenUntil(subject, expiry) }
+
+func tokenUntil(subject string, end time.Time) string {
 	encode := base64.RawURLEncoding.EncodeToString
-	claims := fmt.Sprintf(`{"sub":%q,"username":%q,"token_use":"access","exp":%d}`, subject, subject, expiry)
+	claims := fmt.Sprintf(`{"sub":%q,"username":%q,"token_use":"access","exp":%d}`, subject, subject, end.Unix())
 	return encode([]byte(`{"alg":"RS256","kid":"k"}`)) + "." + encode([]byte(claims)) + "." + encode([]byte("signature"))
 }
 

@@ -76,7 +76,14 @@ type Authorizer interface {
 type UserToken struct{}
 
 // Authorize implements Authorizer. There is never another token: the person must sign in again.
-func (UserToken) Authorize(_ context.Context, caller agent.Caller, _ http.Header) (http.Header, error) {
+func (UserToken) Authorize(_ context.Context, caller agent.Caller, refused http.Header) (http.Header, error) {
+	if refused != nil && !caller.Expires.IsZero() && !time.Now().Before(caller.Expires) {
+		return nil, &agent.Error{
+			Op: "call the Gateway", Code: agent.CodeUnauthenticated,
+			Message: "your token has expired: the Gateway did not accept it (401)",
+			Hint:    "sign in again, then ask again",
+		}
+	}
 	return http.Header{"Authorization": {"Bearer " + caller.Token}}, nil
 }
 

@@ -70,8 +70,8 @@ type Runner interface {
 
 // Identity tells who a token is.
 type Identity interface {
-	// Subject returns the token's sub. Errors: unauthenticated, unavailable.
-	Subject(ctx context.Context, token string) (string, error)
+	// Subject returns the token's sub and its end, zero if it has none. Errors: unauthenticated, unavailable.
+	Subject(ctx context.Context, token string) (string, time.Time, error)
 }
 
 // Config is what the handler needs besides its Runner and Identity.
@@ -169,7 +169,7 @@ func (a *api) read(r *http.Request, inv *agent.Invocation) error {
 	if inv.Caller.WorkloadToken == "" {
 		inv.Caller.WorkloadToken = r.Header.Get(headerWorkloadOld)
 	}
-	inv.Caller.Subject, err = a.identity.Subject(r.Context(), inv.Caller.Token)
+	inv.Caller.Subject, inv.Caller.Expires, err = a.identity.Subject(r.Context(), inv.Caller.Token)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,9 @@ func (r talker) Run(ctx context.Context, _ agent.Invocation, events agent.Events
 
 type anybody struct{}
 
-func (anybody) Subject(context.Context, string) (string, error) { return "alice", nil }
+func (anybody) Subject(context.Context, string) (string, time.Time, error) {
+	return "alice", time.Time{}, nil
+}
 
 // pipes is a listener whose connections are pipes: they hold nothing back, so whoever does not read stops the writer.
 type pipes chan net.Conn

@@ -73,26 +73,29 @@ type claims struct {
 	Expires  *float64 `json:"exp"`
 }
 
-// Subject returns the token's sub claim. token is the bare JWT. Errors: unauthenticated, and
-// unavailable when the issuer's keys cannot be read.
-func (v *Verifier) Subject(ctx context.Context, token string) (string, error) {
+// Subject returns the token's sub claim, and its end if it has one. token is the bare JWT. Errors: unauthenticated,
+// and unavailable when the issuer's keys cannot be read.
+func (v *Verifier) Subject(ctx context.Context, token string) (subject string, expires time.Time, err error) {
 	if token == "" {
-		return "", refused("there is no bearer token", "sign in, and send the access token as \"Authorization: Bearer …\"")
+		return "", expires, refused("there is no bearer token", "sign in, and send the access token as \"Authorization: Bearer …\"")
 	}
 	parsed, err := decode(token)
 	if err != nil {
-		return "", &agent.Error{Op: "read token", Code: agent.CodeUnauthenticated, Message: err.Error(), Hint: "sign in again and send the access token", Err: err}
+		return "", expires, &agent.Error{Op: "read token", Code: agent.CodeUnauthenticated, Message: err.Error(), Hint: "sign in again and send the access token", Err: err}
 	}
 	if parsed.Subject == "" {
-		return "", refused("the token has no sub claim", "sign in again and send the access token")
+		return "", expires, refused("the token has no sub claim", "sign in again and send the access token")
 	}
-	if parsed.Expires != nil && float64(time.Now().Add(-leeway).Unix()) > *parsed.Expires {
-		return "", refused("the token has expired", "sign in again")
+	if parsed.Expires != nil {
+		if float64(time.Now().Add(-leeway).Unix()) > *parsed.Expires {
+			return "", expires, refused("the token has expired", "sign in again")
+		}
+		expires = time.Unix(int64(*parsed.Expires), 0)
 	}
-	if v.config.Issuer == "" {
-		return parsed.Subject, nil
+	if v.config.Issuer != "" {
+		err = v.verify(ctx, token, parsed)
 	}
-	return parsed.Subject, v.verify(ctx, token, parsed)
+	return parsed.Subject, expires, err
 }
 
 func refused(message, hint string) *agent.Error {

@@ -63,7 +63,7 @@ func TestSubject(t *testing.T) {
 	}
 	check := func(name string, verifier *Verifier, token string, want agent.Code) {
 		t.Helper()
-		subject, err := verifier.Subject(t.Context(), token)
+		subject, _, err := verifier.Subject(t.Context(), token)
 		var failure *agent.Error
 		switch {
 		case want == "" && (err != nil || subject != "alice"):
@@ -131,7 +131,7 @@ func TestRotatedKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := verifier.Subject(t.Context(), signed); err != nil {
+		if _, _, err := verifier.Subject(t.Context(), signed); err != nil {
 			t.Errorf("key %d: %v", i, err)
 		}
 	}
