@@ -76,7 +76,7 @@ A session is a conversation: a question with the session of an earlier answer ma
 			client := a.client(p, store)
 			view := a.newView(ctx, how, quiet, newDirectory(p, client))
 			answer, err := a.agent(p, client).Invoke(ctx, session, question, view.event)
-			return view.finish(answer, err)
+			return view.finish(answer, a.explained(err))
 		},
 	}
 	flags := cmd.Flags()

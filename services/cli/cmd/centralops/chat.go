@@ -146,7 +146,7 @@ func (c *chat) loop(ctx context.Context) error {
 		case errors.Is(err, errQuit):
 			return nil
 		case err != nil && !errors.As(err, &status): // a status alone was explained by what was printed
-			fmt.Fprintln(c.app.stderr, markdown.CleanLine(centralops.Line(err)))
+			fmt.Fprintln(c.app.stderr, markdown.CleanLine(centralops.Line(c.app.explained(err))))
 		}
 	}
 }
@@ -173,6 +173,7 @@ func (c *chat) ask(ctx context.Context, question string) error {
 	view := c.app.newView(ctx, formatHuman, false, c.directory)
 	view.inChat = true
 	answer, err := c.agent.Invoke(ctx, c.session, question, view.event)
+	err = c.app.explained(err)
 	c.said = append(c.said, exchange{question, answer, err})
 	return view.finish(answer, err)
 }
@@ -252,10 +253,11 @@ func (c *chat) writeJSON(w io.Writer) error {
 	entries := make([]entry, len(c.said))
 	for i, e := range c.said {
 		entries[i].Question = e.Question
-		if e.Err == nil {
-			entries[i].Answer = &c.said[i].Answer
-		} else {
+		if e.Err != nil {
 			entries[i].Error = failure(e.Err)
+		}
+		if e.Err == nil || e.Answer.Response != "" {
+			entries[i].Answer = &c.said[i].Answer
 		}
 	}
 	return encodeJSON(w, map[string]any{"session_id": c.session, "exchanges": entries})

@@ -180,3 +180,44 @@ func TestChatWithoutHistory(t *testing.T) {
 		t.Errorf("status %d:\n%s", status, text)
 	}
 }
+
+// A question whose token expired keeps what was answered before; with a token in the environment nobody is sent to sign in.
+func TestChatKeepsWhatCameBeforeAnError(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	c.dir = t.TempDir()
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, expires...) }
+	given, _ := d.signedIn()["AuthenticationResult"].(map[string]any)["AccessToken"].(string)
+	c.env = append(c.env, "CENTRALOPS_ACCESS_TOKEN="+given)
+	s := c.start(200, "chat")
+	s.wait("> ")
+	s.send("what runs?\r")
+	s.wait("your token has expired: the Gateway did not accept it (401); try: another token in CENTRALOPS_ACCESS_TOKEN, or unset it and centralops login")
+	s.wait("\n> ")
+	s.send("/export talk.json\r")
+	s.wait("Written to talk.json")
+	s.wait("\n> ")
+	s.send("\x04")
+	s.end()
+	raw, err := os.ReadFile(filepath.Join(c.dir, "talk.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var talk struct {
+		Exchanges []struct {
+			Answer struct {
+				Response string
+				Receipts []any
+			}
+			Error struct{ Code, Hint string }
+		}
+	}
+	if err := json.Unmarshal(raw, &talk); err != nil {
+		t.Fatal(err)
+	}
+	if len(talk.Exchanges) != 1 || !strings.HasPrefix(talk.Exchanges[0].Answer.Response, "I ask all accounts.") || len(talk.Exchanges[0].Answer.Receipts) != 1 ||
+		talk.Exchanges[0].Error.Code != "unauthenticated" || !strings.HasPrefix(talk.Exchanges[0].Error.Hint, "another token") {
+		t.Errorf("the export: %s", raw)
+	}
+}

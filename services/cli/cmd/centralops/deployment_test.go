@@ -46,7 +46,8 @@ type deployment struct {
 	// answer writes the answer to an invocation; the default streams the frames of oneTable.
 	answer http.HandlerFunc
 
-	challenges map[string]string // code_challenge and redirect_uri by code
+	challenges  map[string]string // code_challenge and redirect_uri by code
+	pageRefuses string            // the error of the sign-in page; "" shows it
 
 	bridge      bridge          // behind the Gateway
 	initialized map[string]bool // by MCP session: the client said that it is
@@ -85,6 +86,7 @@ func newDeployment(t *testing.T) *deployment {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{$}", d.cognito)
 	mux.HandleFunc("POST /runtimes/{arn}/invocations", d.invoke)
+	mux.HandleFunc("GET /oauth2/authorize", d.authorize)
 	mux.HandleFunc("POST /oauth2/token", d.tokenEndpoint)
 	mux.HandleFunc("POST /mcp", d.mcp)
 	mux.HandleFunc("POST /aws-mcp", d.awsMCP)
@@ -347,6 +349,25 @@ var oneTable = []string{
 var complete = []string{
 	`{"type":"text","text":"Yes."}`,
 	`{"type":"done","coverage":{"targets":1,"answered":1,"denied":0,"failed":0,"skipped":0},"receipts":[],"usage":{},"turns":1,"tool_calls":1,"session_id":"centralops-00000000000000000000000000000000"}`,
+}
+
+// expires is an answer in which the token expires before the second tool call.
+var expires = []string{
+	oneTable[0], oneTable[1], oneTable[2],
+	`{"type":"tool_call","id":"t2","name":"bridge___query","input":{}}`, `{"type":"tool_result","id":"t2","ok":false,"duration_ms":5}`,
+	`{"type":"error","code":"unauthenticated","message":"your token has expired: the Gateway did not accept it (401)","hint":"sign in again, then ask again",` +
+		`"coverage":{"targets":1,"answered":1},"receipts":[{"account_id":"222222222222","region":"eu-west-1","status":"ok"}],"session_id":"s"}`,
+}
+
+// authorize shows the sign-in page, or where the pool sends a browser that it refuses.
+func (d *deployment) authorize(w http.ResponseWriter, r *http.Request) {
+	state.Lock()
+	defer state.Unlock()
+	to := "/login?" + r.URL.RawQuery
+	if d.pageRefuses != "" {
+		to = "/error?error=" + d.pageRefuses + "&client_id=" + testClient
+	}
+	http.Redirect(w, r, to, http.StatusFound)
 }
 
 // visit is what a browser does with the address of the pool's sign-in page: it signs in and comes back

@@ -52,8 +52,9 @@ type checkup struct {
 	pages    int
 	accounts []centralops.Account
 
-	checks  []check
-	onCheck func(check)
+	checks    []check
+	onCheck   func(check)
+	explained func(error) error // see app.explained
 }
 
 func (a *app) doctorCommand() *cobra.Command {
@@ -77,7 +78,7 @@ At the end it reports what AWS's documents leave open and a read can settle: con
 				return configured
 			}
 			c := &checkup{profile: p, tokens: a.tokens(p, store), noModel: noModel,
-				plain: bearer.NewPlainClient(), onCheck: func(check) {}}
+				plain: bearer.NewPlainClient(), onCheck: func(check) {}, explained: a.explained}
 			c.http = bearer.NewClient(c.tokens)
 			if !asJSON {
 				c.onCheck = func(done check) { a.printCheck(done) }
@@ -198,7 +199,7 @@ func (c *checkup) step(name string, need bool, look func() (detail string, err e
 	default:
 		done := check{Name: name, Status: checkFailed, Detail: err.Error(), Next: "centralops help settings"}
 		var known *centralops.Error
-		if errors.As(err, &known) {
+		if errors.As(c.explained(err), &known) {
 			done.Next = known.Hint
 		}
 		c.report(done)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -62,6 +63,12 @@ func TestErrors(t *testing.T) {
 	show("login without a terminal", c, "login")
 	c.stdin = "wrong\n"
 	show("a wrong password", c, "login", "--username", "alice", "--password-stdin")
+	d.pageRefuses = "redirect_mismatch"
+	show("a port that the app client does not allow", c, "login", "--browser", "--no-open", "--callback-port", "0")
+	d.pageRefuses = "invalid_request"
+	show("pages that do not know the app client", c, "login", "--browser", "--no-open", "--callback-port", "0")
+	d.pageRefuses = ""
+	show("pages that nobody serves", c, "login", "--browser", "--no-open", "--callback-port", "0", "--hosted-ui", "http://127.0.0.1:1")
 	show("a client that does not exist", c, "login", "--client-id", "gone", "--username", "alice", "--password-stdin")
 	d.mfa = "123456"
 	c.stdin = d.password + "\n000000\n"
@@ -89,8 +96,9 @@ func TestErrors(t *testing.T) {
 	}
 	d.answer = frames(`{"type":"error","code":"conflict","message":"the session belongs to somebody else","hint":"another session id"}`)
 	show("the agent reports an error", c, "ask", "--quiet", "x")
-	d.answer = frames(complete[0], `{"type":"error","code":"unauthenticated","message":"the token expired while the question ran"}`)
+	d.answer = frames(expires...)
 	show("the token expires in mid-stream", c, "ask", "--quiet", "x")
+	show("the token expires in mid-stream, JSON", c, "ask", "--quiet", "--json", "x")
 	d.answer = frames(complete[0])
 	show("the stream ends too early", c, "ask", "--quiet", "x")
 	d.answer = frames(`not json`)
@@ -118,10 +126,14 @@ func TestErrors(t *testing.T) {
 	show("the tokens are damaged", c, "ask", "--quiet", "x")
 	c.env = append(c.env, "CENTRALOPS_ACCESS_TOKEN=x")
 	show("a token from the environment that does not pass", c, "ask", "--quiet", "x")
+	show("a token from the environment that does not pass, JSON", c, "ask", "--quiet", "--json", "x")
+	c.stdin = "wrong\n"
+	show("a wrong password, beside a token from the environment", c, "login", "--username", "alice", "--password-stdin")
 	show("a token from the environment that is none", c, "whoami")
 	// Not the closed port of the deployment: somebody else may have it by now.
 	show("nobody listens", c, "ask", "--quiet", "--runtime-url", "http://127.0.0.1:1", "x")
 
-	text := strings.NewReplacer(strings.TrimPrefix(d.server.URL, "http://"), "HOST", c.home, "HOME", outside.home, "HOME").Replace(transcript.String())
+	ports := regexp.MustCompile(`localhost:\d+`)
+	text := strings.NewReplacer(strings.TrimPrefix(d.server.URL, "http://"), "HOST", c.home, "HOME", outside.home, "HOME").Replace(ports.ReplaceAllString(transcript.String(), "localhost:PORT"))
 	golden(t, filepath.Join("testdata", "errors.txt"), text)
 }

@@ -11,8 +11,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/cognito"
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
 )
 
@@ -51,7 +53,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin, 
 // explained returns err with the next step that leads somewhere: with a token in the environment, signing in changes nothing.
 func (a *app) explained(err error) error {
 	var known *centralops.Error
-	if a.getenv(accessToken) == "" || !errors.As(err, &known) || known.Code != centralops.Unauthenticated {
+	if a.getenv(accessToken) == "" || !errors.As(err, &known) || known.Code != centralops.Unauthenticated ||
+		known.Op == cognito.Op || !strings.HasPrefix(known.Hint, "centralops login") {
 		return err
 	}
 	other := *known

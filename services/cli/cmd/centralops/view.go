@@ -368,14 +368,14 @@ func (v *view) finish(answer centralops.Answer, err error) error {
 		// Rows alone don't say that some are missing.
 		fmt.Fprint(v.app.stderr, proof(answer, markdown.Style{}))
 	default:
-		if err != nil {
-			return err
-		}
 		if text := proof(answer, v.style); text != "" {
 			if v.shown {
 				text = "\n" + text
 			}
 			io.WriteString(v.app.stdout, text)
+		}
+		if err != nil {
+			return err
 		}
 		if !v.quiet && !v.inChat {
 			fmt.Fprintf(v.app.stderr, "Session: %s\n", markdown.CleanLine(answer.SessionID))
@@ -403,10 +403,15 @@ func (v *view) exit(answer centralops.Answer) int {
 func (v *view) finishJSON(answer centralops.Answer, err error) error {
 	var object any = answer
 	if err != nil {
-		object = struct {
-			Error    *centralops.Error `json:"error"`
-			Response string            `json:"response,omitempty"`
-		}{failure(err), answer.Response}
+		members := map[string]any{}
+		for name, raw := range answer.Members {
+			members[name] = raw
+		}
+		if answer.Response != "" {
+			members["response"] = answer.Response
+		}
+		members["error"] = failure(err)
+		object = members
 	}
 	if err := v.app.printJSON(object); err != nil {
 		return err

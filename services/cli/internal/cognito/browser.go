@@ -40,7 +40,7 @@ func (p *Pool) SignInWithBrowser(ctx context.Context, hostedUI string, port int,
 	state, verifier := rand.Text(), rand.Text()+rand.Text() // RFC 7636 wants 43 to 128 characters
 	challenge := sha256.Sum256([]byte(verifier))
 
-	back := &callback{state: state, codes: make(chan codeOrError, 1)}
+	back := &callback{redirect: redirect, state: state, codes: make(chan codeOrError, 1)}
 	server := &http.Server{Handler: back, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -51,10 +51,14 @@ func (p *Pool) SignInWithBrowser(ctx context.Context, hostedUI string, port int,
 		<-served
 	}()
 
-	open(hostedUI + "/oauth2/authorize?" + url.Values{
+	address := hostedUI + "/oauth2/authorize?" + url.Values{
 		"response_type": {"code"}, "client_id": {p.ClientID}, "redirect_uri": {redirect}, "scope": {"openid"}, "state": {state},
 		"code_challenge_method": {"S256"}, "code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])},
-	}.Encode())
+	}.Encode()
+	if err := p.refusedAtOnce(ctx, hostedUI, address, redirect); err != nil {
+		return centralops.Tokens{}, err
+	}
+	open(address)
 
 	select {
 	case <-ctx.Done():
@@ -70,6 +74,55 @@ func (p *Pool) SignInWithBrowser(ctx context.Context, hostedUI string, port int,
 	}
 }
 
+// refusedAtOnce asks for the page as the browser will, and returns why the pool refuses to show it. A browser that is sent to
+// the pool's page of errors never comes back here: nobody would be told, until the time is over. Whatever is no refusal is left
+// to the browser.
+func (p *Pool) refusedAtOnce(ctx context.Context, hostedUI, address, redirect string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	resp, err := p.HTTP.Do(req)
+	if err != nil {
+		var known *centralops.Error
+		if err = bearer.TransportError(Op, hostedUI, err); errors.As(err, &known) && known.Hint != "" {
+			known.Hint = "centralops configure, to check hosted_ui"
+		}
+		return err
+	}
+	resp.Body.Close()
+	if to, err := resp.Location(); err == nil && to.Query().Get("error") != "" {
+		return refusedByPages(to.Query(), redirect)
+	}
+	return nil
+}
+
+// pageHints is what to do about an error, or its description, of the pool's pages.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/authorization-endpoint.html
+var pageHints = map[string]string{
+	"redirect_mismatch":   "--callback-port with a port that the app client allows; the operator: central-ops:callbackUrls",
+	"unauthorized_client": "centralops login, with user name and password; the operator: allow the app client the code flow",
+	"invalid_scope":       "centralops login, with user name and password; the operator: allow the app client the scope openid",
+	"invalid_request":     "centralops configure, to check client_id and hosted_ui",
+}
+
+// refusedByPages returns the error that the pool's pages put into an address.
+func refusedByPages(query url.Values, redirect string) error {
+	code, description := query.Get("error"), query.Get("error_description")
+	message := "the user pool reports: " + strings.TrimSpace(code+" "+description)
+	if code == "redirect_mismatch" {
+		message = "the user pool's app client does not allow " + redirect + " (redirect_mismatch)"
+	}
+	hint := pageHints[description]
+	if hint == "" {
+		hint = pageHints[code]
+	}
+	if hint == "" {
+		hint = "centralops login --browser"
+	}
+	return fault(centralops.Unauthenticated, message, hint)
+}
+
 type codeOrError struct {
 	code string
 	err  error
@@ -77,8 +130,9 @@ type codeOrError struct {
 
 // callback takes the browser's return. Only the first with the right state counts.
 type callback struct {
-	state string
-	codes chan codeOrError
+	redirect string
+	state    string
+	codes    chan codeOrError
 }
 
 func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -91,7 +145,7 @@ func (c *callback) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	came := codeOrError{code: query.Get("code")}
 	text := "You are signed in. You can close this page and go back to the terminal."
 	if came.code == "" {
-		came.err = fault(centralops.Unauthenticated, "the user pool reports: "+strings.TrimSpace(query.Get("error")+" "+query.Get("error_description")), "centralops login --browser")
+		came.err = refusedByPages(query, c.redirect)
 		text = "The sign-in failed. The terminal says why."
 	}
 	select {
@@ -113,12 +167,12 @@ func (p *Pool) exchange(ctx context.Context, hostedUI, code, redirect, verifier 
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := p.HTTP.Do(req)
 	if err != nil {
-		return centralops.Tokens{}, bearer.TransportError("sign in", hostedUI, err)
+		return centralops.Tokens{}, bearer.TransportError(Op, hostedUI, err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return centralops.Tokens{}, bearer.TransportError("sign in", hostedUI, err)
+		return centralops.Tokens{}, bearer.TransportError(Op, hostedUI, err)
 	}
 	var body struct {
 		Error        string `json:"error"`

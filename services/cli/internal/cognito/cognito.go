@@ -31,12 +31,15 @@ import (
 
 const maxResponse = 1 << 20 // bytes of a response that are read
 
+// Op is what an error of this package says was attempted.
+const Op = "sign in"
+
 // Pool is one app client of a user pool.
 type Pool struct {
 	Endpoint   string // without a slash at the end
 	UserPoolID string
 	ClientID   string
-	HTTP       *http.Client
+	HTTP       *http.Client // follows no redirects
 	Now        func() time.Time
 }
 
@@ -184,12 +187,12 @@ func (p *Pool) call(ctx context.Context, operation string, request, into any) er
 	req.Header.Set("X-Amz-Target", "AWSCognitoIdentityProviderService."+operation)
 	resp, err := p.HTTP.Do(req)
 	if err != nil {
-		return bearer.TransportError("sign in", p.Endpoint, err)
+		return bearer.TransportError(Op, p.Endpoint, err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return bearer.TransportError("sign in", p.Endpoint, err)
+		return bearer.TransportError(Op, p.Endpoint, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp.StatusCode, raw)
@@ -242,5 +245,5 @@ func refusal(status int, raw []byte) error {
 }
 
 func fault(code centralops.Code, message, hint string) error {
-	return &centralops.Error{Op: "sign in", Code: code, Message: message, Hint: hint}
+	return &centralops.Error{Op: Op, Code: code, Message: message, Hint: hint}
 }

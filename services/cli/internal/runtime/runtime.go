@@ -128,7 +128,11 @@ func (c *Client) whole(body io.Reader, on func(centralops.Event)) (centralops.An
 		return centralops.Answer{}, malformed(err)
 	}
 	if failure, ok := members["error"]; ok {
-		return centralops.Answer{}, agentError(failure)
+		answer := before(members, "error")
+		if answer.Response != "" {
+			on(centralops.Text{Text: answer.Response})
+		}
+		return answer, agentError(failure)
 	}
 	answer, err := centralops.ParseAnswer(members)
 	if err != nil {
@@ -179,7 +183,13 @@ func (c *Client) stream(body io.Reader, on func(centralops.Event)) (centralops.A
 			}
 			on(result)
 		case "error":
-			return partial(agentError(data))
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(data, &members); err != nil {
+				return partial(malformed(err))
+			}
+			answer := before(members, "type", "code", "message", "hint")
+			answer.Response = said.String()
+			return answer, agentError(data)
 		case "done":
 			var members map[string]json.RawMessage
 			if err := json.Unmarshal(data, &members); err != nil {
@@ -218,6 +228,9 @@ func nextFrame(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
+// signIn is how the agent's hints begin where the person has to; the agent does not know by which command.
+const signIn = "sign in again"
+
 // agentError returns the error that the agent reported.
 func agentError(raw []byte) error {
 	failure := &centralops.Error{Op: "ask"}
@@ -227,10 +240,22 @@ func agentError(raw []byte) error {
 	if failure.Code == "" {
 		failure.Code = centralops.Internal
 	}
-	if failure.Hint == "" {
-		failure.Hint = bearer.Hint(failure.Code)
+	if then, ok := strings.CutPrefix(failure.Hint, signIn); ok || failure.Hint == "" {
+		failure.Hint = bearer.Hint(failure.Code) + then
 	}
 	return failure
+}
+
+// before returns what the agent had done before its error; names are the members that are the error's.
+func before(members map[string]json.RawMessage, names ...string) centralops.Answer {
+	for _, name := range names {
+		delete(members, name)
+	}
+	answer, err := centralops.ParseAnswer(members)
+	if err != nil {
+		return centralops.Answer{} // the error matters more
+	}
+	return answer
 }
 
 // refused returns the error of a response whose status is not 200.
