@@ -104,7 +104,7 @@ func ParseStack(name string, text []byte) (Stack, error) {
 	s := Stack{Name: name}
 	var faults []error
 	for output, field := range map[string]*string{
-		"region": &s.Region, "userPoolId": &s.UserPoolID, "userPoolClientId": &s.ClientID, "runtimeUrl": &s.RuntimeURL, "runtimeArn": &s.RuntimeARN,
+		"region": &s.Region, "userPoolId": &s.UserPoolID, "userPoolClientId": &s.ClientID, "hostedUiUrl": &s.HostedUI, "runtimeUrl": &s.RuntimeURL, "runtimeArn": &s.RuntimeARN,
 		"runtimeQualifier": &s.Qualifier, "gatewayUrl": &s.GatewayURL, "discoveryUrl": &s.DiscoveryURL, "mcpEndpoint": &s.MCPEndpoint,
 		"targetRoleName": &s.TargetRole,
 	} {
@@ -118,7 +118,7 @@ func ParseStack(name string, text []byte) (Stack, error) {
 // At returns the stack with the addresses that are not "" in its place.
 func (s Stack) At(addresses Stack) Stack {
 	for _, each := range []struct{ field, value *string }{
-		{&s.CognitoEndpoint, &addresses.CognitoEndpoint}, {&s.RuntimeURL, &addresses.RuntimeURL}, {&s.GatewayURL, &addresses.GatewayURL},
+		{&s.CognitoEndpoint, &addresses.CognitoEndpoint}, {&s.HostedUI, &addresses.HostedUI}, {&s.RuntimeURL, &addresses.RuntimeURL}, {&s.GatewayURL, &addresses.GatewayURL},
 		{&s.DiscoveryURL, &addresses.DiscoveryURL}, {&s.MCPEndpoint, &addresses.MCPEndpoint},
 	} {
 		if *each.value != "" {

@@ -37,7 +37,7 @@ func TestReadFactsReportsEveryFault(t *testing.T) {
 func TestParseStack(t *testing.T) {
 	t.Parallel()
 	outputs := map[string]string{
-		"region": "eu-west-1", "userPoolId": "pool", "userPoolClientId": "client", "runtimeUrl": "https://runtime", "runtimeArn": "arn:runtime/a",
+		"region": "eu-west-1", "userPoolId": "pool", "userPoolClientId": "client", "hostedUiUrl": "https://pages", "runtimeUrl": "https://runtime", "runtimeArn": "arn:runtime/a",
 		"runtimeQualifier": "live", "gatewayUrl": "https://gateway/mcp", "discoveryUrl": "https://discovery", "mcpEndpoint": "https://mcp", "targetRoleName": "Role",
 	}
 	page, program := readTree(t, "docs/deploy.md"), readTree(t, "infra/environment.go")
@@ -53,7 +53,7 @@ func TestParseStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := e2e.Stack{
-		Name: "dev", Region: "eu-west-1", UserPoolID: "pool", ClientID: "client", RuntimeURL: "https://runtime", RuntimeARN: "arn:runtime/a",
+		Name: "dev", Region: "eu-west-1", UserPoolID: "pool", ClientID: "client", HostedUI: "https://pages", RuntimeURL: "https://runtime", RuntimeARN: "arn:runtime/a",
 		Qualifier: "live", GatewayURL: "https://gateway/mcp", DiscoveryURL: "https://discovery", MCPEndpoint: "https://mcp", TargetRole: "Role",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

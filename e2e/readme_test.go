@@ -91,7 +91,7 @@ var documented = []struct {
 		"centralops doctor --json --no-model":                                        prints(`"findings"`),
 		"centralops login":                                                           {run: (*reader).loginAsked},
 		"centralops login --username alice":                                          {run: (*reader).login},
-		"centralops login --browser":                                                 not("the emulated user pool has no pages to sign in at; TestLoginWithBrowser in services/cli has"),
+		"centralops login --browser":                                                 {run: (*reader).loginWithBrowser},
 		"pass show central-ops | centralops login --username alice --password-stdin": prints("Signed in to local as alice."),
 		"centralops logout":                                                          {run: (*reader).logout},
 		"centralops whoami":                                                          prints("alice", "ops"),
@@ -185,8 +185,11 @@ func newReader(t *testing.T) *reader {
 	}
 	// The reader's password manager.
 	pass := "#!/bin/sh\n[ \"$*\" = 'show central-ops' ] && cat '" + filepath.Join(home, "password") + "'\n"
-	if err := os.WriteFile(filepath.Join(bin, "pass"), []byte(pass), 0o700); err != nil {
-		t.Fatal(err)
+	// The reader's browser: the test is the one that goes on from the address.
+	for name, script := range map[string]string{"pass": pass, "xdg-open": "#!/bin/sh\n", "open": "#!/bin/sh\n"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.env = append(os.Environ(), "CENTRALOPS_CONFIG_DIR="+filepath.Join(home, "centralops"), "TERM=xterm-256color",
 		"PATH="+strings.Join([]string{bin, filepath.Join(r.tree, "build"), os.Getenv("PATH")}, string(os.PathListSeparator)))
@@ -415,46 +418,68 @@ func (r *reader) types(command string, script ...keys) (string, error) {
 // typed runs a command in a terminal and returns what the terminal showed.
 func typed(t *testing.T, cmd *exec.Cmd, script ...keys) (string, error) {
 	t.Helper()
-	terminal, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 110})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer terminal.Close()
-	shown := &output{added: make(chan struct{}, 1)}
-	copied := make(chan struct{})
-	go func() {
-		defer close(copied)
-		_, _ = io.Copy(shown, terminal) // ends with EIO when the program closes the other side
-	}()
-	seen := 0
+	s := inTerminal(t, cmd)
 	for _, step := range script {
-		seen = awaitAfter(t, shown, copied, seen, step.wait)
-		if _, err := io.WriteString(terminal, step.send); err != nil {
+		s.await(step.wait)
+		if _, err := io.WriteString(s.terminal, step.send); err != nil {
 			t.Fatalf("type %q: %v", step.send, err)
 		}
 	}
-	<-copied
-	return shown.String(), cmd.Wait()
+	return s.end()
 }
 
-// awaitAfter returns where text ends in what is shown behind the offset seen.
-func awaitAfter(t *testing.T, shown *output, ended <-chan struct{}, seen int, text string) int {
+// terminal is a command that runs in a terminal.
+type terminal struct {
+	t        *testing.T
+	cmd      *exec.Cmd
+	terminal *os.File
+	shown    *output
+	ended    chan struct{} // closed when the terminal shows no more
+	seen     int           // where what was waited for last ends
+}
+
+func inTerminal(t *testing.T, cmd *exec.Cmd) *terminal {
 	t.Helper()
+	control, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 40, Cols: 110})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = control.Close() }) // it may be closed already
+	s := &terminal{t: t, cmd: cmd, terminal: control, shown: &output{added: make(chan struct{}, 1)}, ended: make(chan struct{})}
+	go func() {
+		defer close(s.ended)
+		_, _ = io.Copy(s.shown, control) // ends with EIO when the program closes the other side
+	}()
+	return s
+}
+
+// await returns what is shown up to text, behind what was waited for before.
+func (s *terminal) await(text string) string {
+	s.t.Helper()
 	deadline := time.After(time.Minute)
 	for {
-		if i := strings.Index(shown.String()[seen:], text); i >= 0 {
-			return seen + i + len(text)
+		shown := s.shown.String()[s.seen:]
+		if i := strings.Index(shown, text); i >= 0 {
+			s.seen += i + len(text)
+			return shown[:i]
 		}
 		select {
-		case <-shown.added:
-		case <-ended:
-			if !strings.Contains(shown.String()[seen:], text) {
-				t.Fatalf("the program ended without showing %q:\n%q", text, shown.String())
+		case <-s.shown.added:
+		case <-s.ended:
+			if !strings.Contains(s.shown.String()[s.seen:], text) {
+				s.t.Fatalf("the program ended without showing %q:\n%q", text, s.shown.String())
 			}
 		case <-deadline:
-			t.Fatalf("the terminal does not show %q:\n%q", text, shown.String())
+			s.t.Fatalf("the terminal does not show %q:\n%q", text, s.shown.String())
 		}
 	}
+}
+
+// end waits for the end of the program and returns all that was shown.
+func (s *terminal) end() (string, error) {
+	<-s.ended
+	_ = s.terminal.Close() // nothing is written to it any more
+	return s.shown.String(), s.cmd.Wait()
 }
 
 func (r *reader) login(command string) {
@@ -466,6 +491,14 @@ func (r *reader) login(command string) {
 func (r *reader) loginAsked(command string) {
 	r.t.Helper()
 	r.signIn(command, keys{"User name: ", "alice\r"}, keys{"Password: ", r.passwords["alice"] + "\r"})
+}
+
+func (r *reader) loginWithBrowser(command string) {
+	r.t.Helper()
+	shown, err := inBrowser(r.t, r.command(command), func(b *browser) { b.signsIn("alice", r.passwords["alice"]) })
+	if err != nil || !strings.Contains(shown, "Signed in to local as alice.") {
+		r.t.Fatalf("%s: %v\n%s", command, err, shown)
+	}
 }
 
 func (r *reader) signIn(command string, script ...keys) {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/central-ops/central-ops/e2e"
 	"github.com/central-ops/central-ops/e2e/local"
 	"github.com/central-ops/central-ops/e2e/local/bedrock"
 )
@@ -26,13 +27,15 @@ type user struct {
 	profile string
 }
 
-func newUser(t *testing.T, p *local.Platform) *user {
+func newUser(t *testing.T, p *local.Platform) *user { return newUserOf(t, p.Stack) }
+
+func newUserOf(t *testing.T, stack e2e.Stack) *user {
 	t.Helper()
 	binary, err := client()
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile, err := json.Marshal(p.Stack)
+	profile, err := json.Marshal(stack)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,6 +155,19 @@ func (u *user) tokens() map[string]any {
 	return tokens
 }
 
+// keep writes what the client keeps, as if the access token ended then.
+func (u *user) keep(tokens map[string]any, end time.Time) {
+	u.t.Helper()
+	tokens["expires"] = end.UTC().Format(time.RFC3339)
+	text, err := json.Marshal(tokens)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(u.home, "tokens", "local.json"), text, 0o600); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
 // An access token at its end is renewed before it is sent, and the new one is kept; a sign-in that was revoked says what to do.
 func TestClientRenewsTokens(t *testing.T) {
 	t.Parallel()
@@ -159,18 +175,7 @@ func TestClientRenewsTokens(t *testing.T) {
 	u := newUser(t, p)
 	u.signsIn("carol", keys{"Password: ", p.Passwords["carol"] + "\r"})
 	before := u.tokens()
-	expire := func() {
-		t.Helper()
-		tokens := u.tokens()
-		tokens["expires"] = time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
-		text, err := json.Marshal(tokens)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(u.home, "tokens", "local.json"), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	expire := func() { u.keep(u.tokens(), time.Now().Add(-time.Minute)) }
 	expire()
 	if printed, status := u.run("accounts", "--list-only"); status != 0 || !strings.Contains(printed, "Production") {
 		t.Errorf("with a token at its end: status %d\n%s", status, printed)

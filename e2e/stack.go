@@ -24,6 +24,7 @@ type Stack struct {
 	UserPoolID      string `json:"user_pool_id"`               // Cognito user pool
 	ClientID        string `json:"client_id"`                  // app client that people sign in with
 	CognitoEndpoint string `json:"cognito_endpoint,omitempty"` // "" means the Region's own
+	HostedUI        string `json:"hosted_ui"`                  // the pool's domain: pages to sign in at
 	RuntimeURL      string `json:"runtime_url"`                // AgentCore data plane, without a path
 	RuntimeARN      string `json:"runtime_arn"`                // the agent
 	Qualifier       string `json:"qualifier,omitempty"`        // endpoint of the agent; "" means DEFAULT

@@ -215,11 +215,11 @@ func (p *Platform) start(ctx context.Context, o Options) error {
 	if err := p.startModel(o); err != nil {
 		return err
 	}
-	var clients oidc.ClientSource = oidc.Clients{{
-		PoolID: p.Seeded.UserPoolID, ID: machineID, Secret: p.machineSecret, Scopes: []string{gatewayScope}, Flows: []string{"client_credentials"},
-	}}
-	if o.Deployment != nil {
-		clients = oidc.MotoClients{URL: p.Moto.URL, Account: CentralAccount, Region: Region}
+	clients := oidc.Sources{oidc.MotoClients{URL: p.Moto.URL, Account: CentralAccount, Region: Region}}
+	if o.Deployment == nil {
+		clients = append(clients, oidc.Clients{{
+			PoolID: p.Seeded.UserPoolID, ID: machineID, Secret: p.machineSecret, Scopes: []string{gatewayScope}, Flows: []string{"client_credentials"},
+		}})
 	}
 	p.OIDC, err = oidc.StartFront(oidc.FrontConfig{Upstream: p.Moto.URL, Clients: clients})
 	if err != nil {
@@ -249,7 +249,7 @@ func (p *Platform) start(ctx context.Context, o Options) error {
 		p.Stack = o.Deployment.Stack
 	}
 	p.Stack.CognitoEndpoint, p.Stack.MCPEndpoint, p.Stack.RuntimeURL, p.Stack.GatewayURL = p.CognitoURL+"/", p.MCPURL, p.Runtime.URL, p.Gateway.MCPURL()
-	p.Stack.DiscoveryURL = p.OIDC.DiscoveryURL(p.Stack.UserPoolID)
+	p.Stack.DiscoveryURL, p.Stack.HostedUI = p.OIDC.DiscoveryURL(p.Stack.UserPoolID), p.OIDC.HostedUI(p.Stack.UserPoolID)
 	return nil
 }
 

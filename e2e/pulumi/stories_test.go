@@ -25,7 +25,7 @@ import (
 
 // stories run on the deployment, in both modes. They are tests of package e2e, which take it for a live stack.
 var stories = []string{
-	"TestSignIn", "TestAskAboutOneAccount", "TestAskAboutAnEnvironment", "TestAskInAllAccountsAndRegions", "TestDocumentationQuestion",
+	"TestSignIn", "TestSignInWithBrowser", "TestAskAboutOneAccount", "TestAskAboutAnEnvironment", "TestAskInAllAccountsAndRegions", "TestDocumentationQuestion",
 	"TestFollowUp", "TestPersonSeesOnlyWhatThePolicyPermits", "TestReadsOfSecretsAndWritesAreRefused", "TestUnknownAccount", "TestBadPrompts",
 	"TestBothGatewayModes", "TestStream", "TestCurlOfTheREADME",
 }

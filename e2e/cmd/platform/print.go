@@ -63,11 +63,12 @@ func printHowTo(w io.Writer, p *local.Platform, options local.Options, profile s
   Runtime    %s
   Gateway    %s
   Cognito    %s  (pool %s, client %s)
+  sign-in    %s  (pages for a browser)
   model      %s
   logs       %s
 
   people     group         may query     password
-`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, modelWords(options), options.LogDir)
+`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, s.HostedUI, modelWords(options), options.LogDir)
 	for _, person := range []struct{ name, group, scope string }{
 		{"alice", "ops", "all accounts"}, {"bob", "viewers", "staging"}, {"carol", "prod-readers", "prod"},
 	} {
@@ -88,7 +89,7 @@ Post the prompt:
 
 Or use the client (build/centralops --help):
 
-  build/centralops --profile-file %s login --username alice
+  build/centralops --profile-file %s login --username alice    # or --browser
   build/centralops --profile-file %s ask "How many S3 buckets are there in all accounts?"
 `, s.CognitoEndpoint, s.ClientID, p.Passwords["alice"], s.InvocationsURL(), profile, profile)
 }

@@ -47,15 +47,43 @@ var Assumptions = []assumed.Row{
 		Source: "documented: Cognito developer guide, \"Understanding the access token\"",
 		Check:  "decode a token of a confidential client",
 	},
+	{
+		ID:     "cognito-error-page",
+		Where:  "oidc.Front",
+		Assume: "/oauth2/authorize sends a browser to /error?error=redirect_mismatch when the callback URL is not the app client's, and to /error?error=invalid_request when the client is unknown or has no sign-in by the pool's own users; that page has status 400",
+		Source: "observed in several public reports; AWS documents what is answered when both are right",
+		Check:  "open /oauth2/authorize with another port in redirect_uri, and with another client_id",
+	},
+	{
+		ID:     "cognito-error-callback",
+		Where:  "oidc.Front",
+		Assume: "an error that is sent to the callback URL carries the state; a scope that the client does not allow is error=invalid_request with error_description=invalid_scope",
+		Source: "observed in several public reports; documented without state, and as error=invalid_scope",
+		Check:  "open /oauth2/authorize with scope=phone",
+	},
+	{
+		ID:     "cognito-code-mismatch",
+		Where:  "oidc.Front",
+		Assume: "a code is used up by the first token request that names it, also by one that is refused: with unauthorized_client for a redirect_uri that is not the client's, with invalid_grant for another one, another client, or a code_verifier that is wrong, missing, or not asked for",
+		Source: "invalid_grant: RFC 6749, RFC 7636 and RFC 9700; the rest is observed in public reports",
+		Check:  "trade a code with another code_verifier, then with the right one",
+	},
+	{
+		ID:     "cognito-code-token-shape",
+		Where:  "oidc.Front",
+		Assume: "the access token of a code has the scopes that were asked for, version 2, and else the claims of InitiateAuth's",
+		Source: "documented: Cognito developer guide, \"Understanding the access token\"; that there is no other difference is inferred",
+		Check:  "centralops login --browser, and decode the token",
+	},
 }
 
 // FrontConfig says where the pools are.
 type FrontConfig struct {
-	// Upstream is moto's URL; it serves /<pool id>/.well-known/jwks.json.
+	// Upstream is moto's URL; it serves /<pool id>/.well-known/jwks.json and InitiateAuth.
 	Upstream string
-	// Clients finds the app clients that may ask for client-credentials tokens; nil means that there are none.
+	// Clients finds the app clients; nil means that there are none.
 	Clients ClientSource
-	// Now is the clock of the tokens that the front signs; nil means time.Now.
+	// Now is the clock of codes and of the tokens that the front signs; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -65,13 +93,15 @@ type ClientSource interface {
 	Client(ctx context.Context, poolID, clientID string) (Client, bool, error)
 }
 
-// Client is a confidential app client.
+// Client is an app client.
 type Client struct {
-	PoolID string
-	ID     string
-	Secret string
-	Scopes []string // AllowedOAuthScopes
-	Flows  []string // AllowedOAuthFlows; client_credentials must be among them
+	PoolID       string
+	ID           string
+	Secret       string   // "" for a public client
+	Scopes       []string // AllowedOAuthScopes
+	Flows        []string // AllowedOAuthFlows, if AllowedOAuthFlowsUserPoolClient
+	CallbackURLs []string
+	Providers    []string // SupportedIdentityProviders; COGNITO are the pool's own users
 }
 
 // Clients is a ClientSource that does not change.
@@ -86,12 +116,27 @@ func (c Clients) Client(_ context.Context, poolID, clientID string) (Client, boo
 	return c[i], true, nil
 }
 
+// Sources is a ClientSource that asks each in turn.
+type Sources []ClientSource
+
+// Client returns the first that is found.
+func (s Sources) Client(ctx context.Context, poolID, clientID string) (Client, bool, error) {
+	for _, source := range s {
+		if client, found, err := source.Client(ctx, poolID, clientID); found || err != nil {
+			return client, found, err
+		}
+	}
+	return Client{}, false, nil
+}
+
 // Front serves what Cognito publishes for each pool, and adds a key of its own to the pool's key set: with it the
 // token endpoint and tests sign, as moto has no token endpoint and keeps its key to itself.
 //
 //	GET  /{pool}/.well-known/openid-configuration
 //	GET  /{pool}/.well-known/jwks.json   moto's keys and the front's
-//	POST /{pool}/oauth2/token            grant_type=client_credentials, client secret by Basic or in the form
+//	POST /{pool}/oauth2/token            grant_type=client_credentials or authorization_code
+//
+// and, what a pool's domain has, the pages that people sign in at; see pages.go.
 //
 // All methods may be called concurrently.
 type Front struct {
@@ -105,6 +150,7 @@ type Front struct {
 	hidden bool  // moto's keys are not published
 	outage bool
 	serial int
+	codes  map[string]grant
 }
 
 type key struct {
@@ -117,14 +163,18 @@ func StartFront(config FrontConfig) (*Front, error) {
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	f := &Front{config: config, client: &http.Client{Timeout: 10 * time.Second}}
+	f := &Front{config: config, client: &http.Client{Timeout: 10 * time.Second}, codes: map[string]grant{}}
 	if err := f.Rotate(); err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{pool}/.well-known/openid-configuration", f.discovery)
 	mux.HandleFunc("GET /{pool}/.well-known/jwks.json", f.jwks)
-	mux.HandleFunc("POST /{pool}/oauth2/token", f.token)
+	mux.HandleFunc("POST /{pool}/oauth2/token", private(f.token))
+	mux.HandleFunc("GET /{pool}/oauth2/authorize", private(f.authorize))
+	mux.HandleFunc("GET /{pool}/login", private(f.login))
+	mux.HandleFunc("POST /{pool}/login", private(f.login))
+	mux.HandleFunc("GET /{pool}/error", private(f.errorPage))
 	server, err := loopback.Serve(f.available(mux))
 	if err != nil {
 		return nil, err
@@ -243,9 +293,10 @@ func (f *Front) discovery(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"issuer":                                issuer,
 		"jwks_uri":                              jwks + "/.well-known/jwks.json",
+		"authorization_endpoint":                base + "/oauth2/authorize",
 		"token_endpoint":                        base + "/oauth2/token",
-		"grant_types_supported":                 []string{"client_credentials"},
-		"response_types_supported":              []string{"token"},
+		"grant_types_supported":                 []string{"authorization_code", "client_credentials"},
+		"response_types_supported":              []string{"code"},
 		"subject_types_supported":               []string{"public"},
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"token_endpoint_auth_methods_supported": []string{"client_secret_basic", "client_secret_post"},
@@ -293,15 +344,18 @@ func (f *Front) jwks(w http.ResponseWriter, r *http.Request) {
 // tokenLife is Cognito's default life of an access token.
 const tokenLife = time.Hour
 
-// token answers as https://docs.aws.amazon.com/cognito/latest/developerguide/token-endpoint.html.
+// token answers as https://docs.aws.amazon.com/cognito/latest/developerguide/token-endpoint.html. It has no
+// grant_type=refresh_token, as nothing here uses it: InitiateAuth renews the tokens of a code as well.
 func (f *Front) token(w http.ResponseWriter, r *http.Request) {
 	pool := r.PathValue("pool")
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-	if err := r.ParseForm(); err != nil {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil || r.PostForm.Get("grant_type") == "" {
 		oauthError(w, http.StatusBadRequest, "invalid_request")
 		return
 	}
-	if r.PostForm.Get("grant_type") != "client_credentials" {
+	grants := map[string]func(http.ResponseWriter, url.Values, Client){"client_credentials": f.machineToken, "authorization_code": f.redeem}
+	answer := grants[r.PostForm.Get("grant_type")]
+	if answer == nil {
 		oauthError(w, http.StatusBadRequest, "unsupported_grant_type")
 		return
 	}
@@ -309,16 +363,28 @@ func (f *Front) token(w http.ResponseWriter, r *http.Request) {
 	if !basic {
 		id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	}
-	var client Client
-	found := false
-	if f.config.Clients != nil {
-		var err error
-		if client, found, err = f.config.Clients.Client(r.Context(), pool, id); err != nil {
-			http.Error(w, "app client: "+err.Error(), http.StatusBadGateway)
-			return
-		}
+	client, found, err := f.findClient(r.Context(), pool, id)
+	if err != nil {
+		http.Error(w, "app client: "+err.Error(), http.StatusBadGateway)
+		return
 	}
-	if !found || client.Secret == "" || client.Secret != secret {
+	if !found || client.Secret != secret {
+		oauthError(w, http.StatusBadRequest, "invalid_client")
+		return
+	}
+	answer(w, r.PostForm, client)
+}
+
+func (f *Front) findClient(ctx context.Context, pool, id string) (Client, bool, error) {
+	if f.config.Clients == nil || id == "" {
+		return Client{}, false, nil
+	}
+	return f.config.Clients.Client(ctx, pool, id)
+}
+
+// machineToken answers grant_type=client_credentials.
+func (f *Front) machineToken(w http.ResponseWriter, form url.Values, client Client) {
+	if client.Secret == "" {
 		oauthError(w, http.StatusBadRequest, "invalid_client")
 		return
 	}
@@ -326,19 +392,14 @@ func (f *Front) token(w http.ResponseWriter, r *http.Request) {
 		oauthError(w, http.StatusBadRequest, "unauthorized_client")
 		return
 	}
-	scopes := strings.Fields(r.PostForm.Get("scope"))
-	if len(scopes) == 0 {
-		scopes = client.Scopes
-	}
-	for _, scope := range scopes {
-		if !slices.Contains(client.Scopes, scope) {
-			oauthError(w, http.StatusBadRequest, "invalid_scope")
-			return
-		}
+	scopes, ok := client.scopes(form.Get("scope"))
+	if !ok {
+		oauthError(w, http.StatusBadRequest, "invalid_scope")
+		return
 	}
 	now := f.config.Now()
 	signed, err := f.Sign(map[string]any{
-		"iss": Issuer(pool), "sub": id, "client_id": id, "token_use": "access", "version": 2,
+		"iss": Issuer(client.PoolID), "sub": client.ID, "client_id": client.ID, "token_use": "access", "version": 2,
 		"scope": strings.Join(scopes, " "), "jti": rand.Text(),
 		"iat": now.Unix(), "auth_time": now.Unix(), "exp": now.Add(tokenLife).Unix(),
 	})
@@ -349,6 +410,15 @@ func (f *Front) token(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"access_token": signed, "expires_in": int(tokenLife.Seconds()), "token_type": "Bearer",
 	})
+}
+
+// scopes returns the scopes that are asked for, which are all of the client's if none is, and whether the client may have them.
+func (c Client) scopes(asked string) ([]string, bool) {
+	scopes := strings.Fields(asked)
+	if len(scopes) == 0 {
+		scopes = c.Scopes
+	}
+	return scopes, !slices.ContainsFunc(scopes, func(scope string) bool { return !slices.Contains(c.Scopes, scope) })
 }
 
 func oauthError(w http.ResponseWriter, status int, code string) {

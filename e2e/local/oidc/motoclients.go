@@ -41,10 +41,13 @@ func (m MotoClients) Client(ctx context.Context, poolID, clientID string) (Clien
 		Type           string `json:"__type"` // of an error
 		Message        string `json:"message"`
 		UserPoolClient struct {
-			ClientID string   `json:"ClientId"`
-			Secret   string   `json:"ClientSecret"`
-			Flows    []string `json:"AllowedOAuthFlows"`
-			Scopes   []string `json:"AllowedOAuthScopes"`
+			ClientID     string   `json:"ClientId"`
+			Secret       string   `json:"ClientSecret"`
+			OAuth        bool     `json:"AllowedOAuthFlowsUserPoolClient"`
+			Flows        []string `json:"AllowedOAuthFlows"`
+			Scopes       []string `json:"AllowedOAuthScopes"`
+			CallbackURLs []string
+			Providers    []string `json:"SupportedIdentityProviders"`
 		}
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&out); err != nil {
@@ -52,7 +55,11 @@ func (m MotoClients) Client(ctx context.Context, poolID, clientID string) (Clien
 	}
 	if resp.StatusCode == http.StatusOK {
 		c := out.UserPoolClient
-		return Client{PoolID: poolID, ID: c.ClientID, Secret: c.Secret, Scopes: c.Scopes, Flows: c.Flows}, true, nil
+		client := Client{PoolID: poolID, ID: c.ClientID, Secret: c.Secret, Scopes: c.Scopes, CallbackURLs: c.CallbackURLs, Providers: c.Providers}
+		if c.OAuth {
+			client.Flows = c.Flows
+		}
+		return client, true, nil
 	}
 	if slices.Contains([]string{"ResourceNotFoundException", "InvalidParameterException"}, out.Type) {
 		return Client{}, false, nil

@@ -63,7 +63,7 @@ type User struct {
 // Result is what was made.
 type Result struct {
 	UserPoolID    string            `json:"user_pool_id"`
-	ClientID      string            `json:"client_id"`       // allows USER_PASSWORD_AUTH; has no secret
+	ClientID      string            `json:"client_id"`       // as the one that infra deploys for people
 	OtherClientID string            `json:"other_client_id"` // of another application of the same pool: its tokens must be refused
 	Subjects      map[string]string `json:"subjects"`        // sub of each user name
 

@@ -183,11 +183,31 @@ def make_role(account, name, trust, policies):
     return f"arn:aws:iam::{account.id}:role/{name}"
 
 
+# The app client of people, as infra/identity declares it; TestSampleClientIsTheDeployedOne holds it to that.
+PEOPLE_CLIENT = {
+    "ExplicitAuthFlows": ["ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_PASSWORD_AUTH", "ALLOW_USER_SRP_AUTH"],
+    "AllowedOAuthFlows": ["code"],
+    "AllowedOAuthScopes": ["openid"],
+    "AllowedOAuthFlowsUserPoolClient": True,
+    "SupportedIdentityProviders": ["COGNITO"],
+    "CallbackURLs": ["http://localhost:8976/callback"],
+    "PreventUserExistenceErrors": "ENABLED",
+    "EnableTokenRevocation": True,
+    "AccessTokenValidity": 60,
+    "IdTokenValidity": 60,
+    "RefreshTokenValidity": 1,
+    "TokenValidityUnits": {"AccessToken": "minutes", "IdToken": "minutes", "RefreshToken": "days"},
+}
+
+
 def make_pool(account):
     idp = account("cognito-idp")
     pool = idp.create_user_pool(PoolName="central-ops")["UserPool"]["Id"]
     client = idp.create_user_pool_client(
-        UserPoolId=pool, ClientName="central-ops", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
+        UserPoolId=pool,
+        ClientName="central-ops-people",
+        GenerateSecret=False,
+        **PEOPLE_CLIENT,
     )["UserPoolClient"]["ClientId"]
     other = idp.create_user_pool_client(
         UserPoolId=pool, ClientName="another-application", ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"]
