@@ -160,7 +160,10 @@ func (v *view) text(s string) {
 func preview(block string) string {
 	block = markdown.Clean(block)
 	if rows := strings.Count(block, "\n|"); rows > 1 || strings.HasPrefix(block, "|") {
-		return fmt.Sprintf("a table, %d rows", max(rows-1, 0)) // without header and rule
+		if rows--; rows == 1 { // without header and rule
+			return "a table, 1 row"
+		}
+		return fmt.Sprintf("a table, %d rows", max(rows, 0))
 	}
 	words := strings.Fields(strings.NewReplacer("*", "", "`", "", "_", " ").Replace(block))
 	const shown = 8

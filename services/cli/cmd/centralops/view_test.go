@@ -98,6 +98,7 @@ func TestPreview(t *testing.T) {
 		"**Two** instances `run` in":                   "Two instances run in",
 		"one two three four five six seven eight nine": "two three four five six seven eight nine",
 		"| a | b |":                       "a table, 0 rows",
+		"| a |\n|---|\n| 1":               "a table, 1 row",
 		"| a |\n|---|\n| 1 |\n| 2 |\n| 3": "a table, 3 rows",
 		"":                                "",
 	} {

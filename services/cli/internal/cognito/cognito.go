@@ -234,7 +234,8 @@ func refusal(status int, raw []byte) error {
 	}
 	_ = json.Unmarshal(raw, &body) // a proxy may answer in another format
 	kind := body.Type[strings.LastIndex(body.Type, "#")+1:]
-	message := strings.TrimSpace(kind + ": " + bearer.ErrorText(bytes.NewReader(raw), maxResponse))
+	// What to try follows the message in the same line.
+	message := strings.TrimRight(strings.TrimSpace(kind+": "+bearer.ErrorText(bytes.NewReader(raw), maxResponse)), ".")
 	if known, ok := refusals[kind]; ok {
 		return fault(known.code, message, known.hint)
 	}
