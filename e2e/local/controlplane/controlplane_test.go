@@ -157,7 +157,7 @@ func TestGatewayAndTarget(t *testing.T) {
 	if diff := cmp.Diff(p.get(t, http.MethodGet, "/gateways/"+id+"/", ""), recorded); diff != "" {
 		t.Errorf("the record is not what Get answers (-get +record):\n%s", diff)
 	}
-	if _, stderr, status := p.run(t, "gateway delete -wait 300ms", gatewaySpec); status == 0 || !strings.Contains(stderr, "it still has targets: bridge") {
+	if _, stderr, status := p.run(t, "gateway delete -wait 5s", gatewaySpec); status == 0 || !strings.Contains(stderr, "it still has targets: bridge") {
 		t.Errorf("deleting a gateway with a target: status %d: %s", status, stderr)
 	}
 	for range 2 { // absent is success
@@ -223,7 +223,7 @@ func TestRetriesAndGivesUp(t *testing.T) {
 		t.Errorf("no permission: status %d: %s", status, stderr)
 	}
 	slow := start(t, controlplane.Config{Looks: 1 << 30})
-	if _, stderr, status = slow.run(t, "gateway apply -wait 300ms", gatewaySpec); status != 3 || !strings.Contains(stderr, "still CREATING") {
+	if _, stderr, status = slow.run(t, "gateway apply -wait 5s", gatewaySpec); status != 3 || !strings.Contains(stderr, "still CREATING") {
 		t.Errorf("never ready: status %d: %s", status, stderr)
 	}
 }
