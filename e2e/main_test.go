@@ -28,7 +28,7 @@ var (
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (status int) {
 	dir, err := os.MkdirTemp("", "central-ops-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -51,6 +51,10 @@ func run(m *testing.M) int {
 		if started.Load() {
 			if platform, err := shared(); err == nil {
 				platform.Close()
+				if strays := platform.Strays(); len(strays) > 0 {
+					fmt.Fprintf(os.Stderr, "the product tried to reach %s\n", strings.Join(strays, ", "))
+					status = 1
+				}
 			}
 		}
 	}()
