@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/central-ops/central-ops/e2e/local/internal/process"
@@ -94,7 +95,11 @@ func (sess *session) touch() bool {
 
 // start runs the agent and waits until it is healthy.
 func (s *Server) start(sess *session) {
-	err := s.launch(sess)
+	port, release, err := reservePort()
+	if err == nil {
+		defer release()
+		err = s.launch(sess, port)
+	}
 	if err == nil {
 		err = s.awaitHealthy(sess)
 	}
@@ -124,11 +129,7 @@ func (s *Server) maxLifetime() time.Duration {
 	return time.Duration(cmp.Or(s.config.Record.Lifecycle.MaxSeconds, 28800)) * time.Second
 }
 
-func (s *Server) launch(sess *session) error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
+func (s *Server) launch(sess *session, port int) error {
 	variables, err := s.variables(port)
 	if err != nil {
 		return err
@@ -138,15 +139,39 @@ func (s *Server) launch(sess *session) error {
 	return err
 }
 
-// freePort finds a port that nothing listens on now; another process may take it before the agent does, which then
-// fails to start.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+// reservePort finds a free port that nobody else is given until release. A socket that is bound and does not listen keeps it:
+// the system hands the port out to nobody, and who asks for it by number, as the agent does, may listen on it. Where that
+// is not so (it is on Linux), the port is free, and not kept.
+func reservePort() (port int, release func(), err error) {
+	syscall.ForkLock.RLock()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	return port, listener.Close()
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		return 0, nil, fmt.Errorf("reserve a port: %w", err)
+	}
+	release = sync.OnceFunc(func() { _ = syscall.Close(fd) })
+	address := &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}
+	var bound syscall.Sockaddr
+	if err = syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err == nil {
+		err = syscall.Bind(fd, address)
+	}
+	if err == nil {
+		bound, err = syscall.Getsockname(fd)
+	}
+	if err != nil {
+		release()
+		return 0, nil, fmt.Errorf("reserve a port: %w", err)
+	}
+	port = bound.(*syscall.SockaddrInet4).Port
+	listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		release()
+		return port, release, nil
+	}
+	return port, release, listener.Close()
 }
 
 func (s *Server) variables(port int) ([]string, error) {
