@@ -234,7 +234,10 @@ func (s *soak) sample() sample {
 // children are the part's processes that this process has started: other tests have some, too.
 func (s *soak) children(p part) []int {
 	s.t.Helper()
-	return slices.DeleteFunc(processesWith(s.t, p.variable(s.chain)), func(pid int) bool { return status(s.t, pid, "PPid") != os.Getpid() })
+	return slices.DeleteFunc(processesWith(s.t, p.variable(s.chain)), func(pid int) bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // another test's process may have ended meanwhile
+		return err != nil || !bytes.Contains(text, fmt.Appendf(nil, "\nPPid:\t%d\n", os.Getpid()))
+	})
 }
 
 // status reads a number from /proc/<pid>/status.
