@@ -180,9 +180,7 @@ func TestOpenAIErrors(t *testing.T) {
 	}
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
-		gone := httptest.NewServer(nil)
-		gone.Close()
-		_, sdk := start(t, bedrock.Config{Model: &bedrock.OpenAI{Endpoint: gone.URL + "/v1", Name: "small"}})
+		_, sdk := start(t, bedrock.Config{Model: &bedrock.OpenAI{Endpoint: "http://127.0.0.1:1/v1", Name: "small"}})
 		if _, err := sdk.Converse(t.Context(), ask("hello")); code(err) != "ServiceUnavailableException" || !strings.Contains(err.Error(), "MODEL_ENDPOINT") {
 			t.Errorf("error = %v", err)
 		}
