@@ -21,7 +21,7 @@ type Report struct {
 // Row is one number of the benchmark. Limit is what the project has promised for a quiet machine with 2 cores;
 // nil means that the number is shown for comparison only.
 type Row struct {
-	Part    string   `json:"part"` // bridge, python or agent
+	Part    string   `json:"part"` // one of parts, or ratio
 	Name    string   `json:"name"`
 	Value   float64  `json:"value"`
 	Unit    string   `json:"unit"`

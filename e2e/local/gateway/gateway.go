@@ -38,7 +38,7 @@ import (
 	"github.com/central-ops/central-ops/e2e/local/oidc"
 )
 
-// MaxPayloadBytes bounds a request and an answer.
+// MaxPayloadBytes bounds a request. The answer of a function is bounded by Lambda.
 // https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/bedrock-agentcore-limits.html
 const MaxPayloadBytes = 6 << 20
 

@@ -199,7 +199,7 @@ func endAll(envs []*environment) {
 //	POST /2020-01-01/extension/register                 200, Lambda-Extension-Identifier
 //	GET  /2020-01-01/extension/event/next               waits for an INVOKE event, if registered for those, else for ever
 //
-// The invoker gets the answer when the runtime has given it. An extension that is told of invocations may still work then: the
+// The invoker gets the answer when the runtime has given it and come for the next event. An extension that is told of invocations may still work then: the
 // environment gets the next event, or is frozen, only when both the runtime and the extension have asked for one.
 //
 // https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
