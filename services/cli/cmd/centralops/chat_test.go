@@ -189,7 +189,7 @@ func TestChatKeepsWhatCameBeforeAnError(t *testing.T) {
 	c.dir = t.TempDir()
 	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, expires...) }
 	given, _ := d.signedIn()["AuthenticationResult"].(map[string]any)["AccessToken"].(string)
-	c.env = append(c.env, "CENTRALOPS_ACCESS_TOKEN="+given)
+	c.env = append(c.env, "CENTRALOPS_ACCESS_TOKEN="+given+"\n") // as read from a file
 	s := c.start(200, "chat")
 	s.wait("> ")
 	s.send("what runs?\r")

@@ -43,6 +43,8 @@ func TestErrors(t *testing.T) {
 	}
 
 	show("unknown command", outside, "aks")
+	show("help about what does not exist", outside, "help", "aks")
+	show("a shell that is not known", outside, "completion", "csh")
 	show("unknown flag", outside, "ask", "--jason", "x")
 	show("no question", outside, "ask")
 	show("a question without quotes", outside, "ask", "what", "runs?")
@@ -132,6 +134,9 @@ func TestErrors(t *testing.T) {
 	show("a token from the environment that is none", c, "whoami")
 	// Not the closed port of the deployment: somebody else may have it by now.
 	show("nobody listens", c, "ask", "--quiet", "--runtime-url", "http://127.0.0.1:1", "x")
+	c.env = append(c.env, "CENTRALOPS_ACCESS_TOKEN=", "CENTRALOPS_CONFIG_DIR=/dev/null/central-ops")
+	c.stdin = d.password + "\n"
+	show("a folder that nobody can make", c, "login", "--username", "alice", "--password-stdin")
 
 	ports := regexp.MustCompile(`localhost:\d+`)
 	text := strings.NewReplacer(strings.TrimPrefix(d.server.URL, "http://"), "HOST", c.home, "HOME", outside.home, "HOME").Replace(ports.ReplaceAllString(transcript.String(), "localhost:PORT"))

@@ -81,10 +81,9 @@ which did not and why, and as whom they were asked.`,
 	if err := root.RegisterFlagCompletionFunc("profile", a.completeProfile); err != nil {
 		panic(err) // there is no flag profile: a bug
 	}
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	a.strict(root)
-	for _, command := range root.Commands() {
-		a.strict(command)
-	}
 	return root
 }
 
@@ -101,18 +100,36 @@ func (a *app) completeProfile(*cobra.Command, []string, string) ([]string, cobra
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// strict makes wrong arguments of the command a usage error that names its help.
+// strict makes wrong arguments of the command and of those below it a usage error that names the help.
 func (a *app) strict(command *cobra.Command) {
 	check := command.Args
 	if check == nil {
 		check = cobra.NoArgs
 	}
+	switch command.Name() { // these two are cobra's, and take what they don't know for a wish to see the help
+	case "help":
+		check = topic
+	case "completion":
+		command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	command.Args = func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usage(cmd.CommandPath()+" --help", "%v", err)
+			help, _ := strings.CutSuffix(cmd.CommandPath(), " help")
+			return usage(help+" --help", "%v", err)
 		}
 		return nil
 	}
+	for _, below := range command.Commands() {
+		a.strict(below)
+	}
+}
+
+// topic is an error if args are no command.
+func topic(cmd *cobra.Command, args []string) error {
+	if _, rest, err := cmd.Root().Find(args); err != nil || len(rest) > 0 {
+		return fmt.Errorf("there is no help about %q", strings.Join(args, " "))
+	}
+	return nil
 }
 
 const usageTemplate = `Usage:{{if .Runnable}}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,7 +38,7 @@ func (g given) Renew(context.Context, string) (string, error) { return string(g)
 
 // tokens returns the source of the person's access tokens.
 func (a *app) tokens(p profile.Profile, store profile.Store) bearer.Tokens {
-	if token := a.getenv(accessToken); token != "" {
+	if token := strings.TrimSpace(a.getenv(accessToken)); token != "" { // read from a file, it may end with a newline
 		return given(token)
 	}
 	return &stored{store: store, profile: p, pool: pool(p)}

@@ -49,7 +49,13 @@ func NewClient(tokens Tokens) *http.Client {
 func NewPlainClient() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
+			Proxy: http.ProxyFromEnvironment,
+			OnProxyConnectResponse: func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+				if resp.StatusCode == http.StatusOK {
+					return nil
+				}
+				return proxyRefusal{proxy.Host, resp.Status}
+			},
 			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			TLSHandshakeTimeout: 10 * time.Second,
 			ForceAttemptHTTP2:   true,
@@ -57,6 +63,11 @@ func NewPlainClient() *http.Client {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
+
+// proxyRefusal is what the proxy of HTTPS_PROXY answered instead of connecting to the host that is asked for.
+type proxyRefusal struct{ proxy, status string }
+
+func (e proxyRefusal) Error() string { return e.proxy + " answered " + e.status }
 
 // RoundTrip sends the request; see Transport.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -197,6 +208,8 @@ func TransportError(op, base string, err error) error {
 		name      x509.HostnameError
 		record    tls.RecordHeaderError
 		timeout   net.Error
+		dial      *net.OpError
+		refusal   proxyRefusal
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -204,6 +217,10 @@ func TransportError(op, base string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		failure.Code, failure.Message = centralops.Timeout, "no whole answer from "+host+" in time"
 		failure.Hint = "a narrower question, or a longer --timeout"
+	case errors.As(err, &refusal):
+		failure.Message, failure.Hint = fmt.Sprintf("%s: the proxy %v", host, refusal), proxyHint
+	case errors.As(err, &dial) && dial.Op == "proxyconnect": // so net/http names it
+		failure.Message, failure.Hint = fmt.Sprintf("%s: the proxy was not reached: %v", host, innermost(err)), proxyHint
 	case errors.As(err, &dns):
 		failure.Message = fmt.Sprintf("%s: no such host", host)
 		failure.Hint = "centralops configure, to check the URLs and the Region of the profile"
@@ -218,6 +235,8 @@ func TransportError(op, base string, err error) error {
 	}
 	return failure
 }
+
+const proxyHint = "another address in HTTPS_PROXY, or the host in NO_PROXY"
 
 // innermost returns the last error of the chain: what the system said, without its wrappings.
 func innermost(err error) error {

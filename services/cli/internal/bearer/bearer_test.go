@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -126,6 +127,32 @@ func TestErrorText(t *testing.T) {
 	} {
 		if got := ErrorText(strings.NewReader(body), 1<<20); got != want {
 			t.Errorf("ErrorText(%s) = %q, want %q", body, got, want)
+		}
+	}
+}
+
+// What a proxy does is not the fault of the host behind it.
+func TestProxyFailures(t *testing.T) {
+	t.Parallel()
+	forbids := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }))
+	defer forbids.Close()
+	forbidding := strings.TrimPrefix(forbids.URL, "http://")
+	for proxy, want := range map[string]string{
+		forbidding:        "api.test: the proxy " + forbidding + " answered 403 Forbidden",
+		"127.0.0.1:1":     "api.test: the proxy was not reached: connection refused",
+		"proxy.invalid:8": "api.test: the proxy was not reached: lookup proxy.invalid",
+	} {
+		client := NewPlainClient()
+		client.Transport.(*http.Transport).Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy})
+		resp, err := client.Get("https://api.test/x")
+		if err == nil {
+			resp.Body.Close()
+			t.Errorf("%s: status %d", proxy, resp.StatusCode)
+			continue
+		}
+		failure := TransportError("ask", "https://api.test/x", err)
+		if line := centralops.Line(failure); !strings.Contains(line, want) || !strings.Contains(line, "try: another address in HTTPS_PROXY") {
+			t.Errorf("%s: %s\nwant %s", proxy, line, want)
 		}
 	}
 }

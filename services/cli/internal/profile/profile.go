@@ -119,12 +119,13 @@ func CheckName(name string) error {
 
 // Current returns the name of the profile to use when none is named, or "" if there is none.
 func (s Store) Current() (string, error) {
-	raw, err := os.ReadFile(filepath.Join(s.Dir, "current"))
+	file := filepath.Join(s.Dir, "current")
+	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("read current profile: %w", err)
+		return "", unusable("read", file, err)
 	}
 	return strings.TrimSpace(string(raw)), nil
 }
@@ -327,19 +328,29 @@ func FromOutputs(stack string, raw []byte) (Profile, error) {
 func writeFile(file string, content []byte) error {
 	dir := filepath.Dir(file)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make folder: %w", err)
+		return unusable("write", file, err)
 	}
 	temp, err := os.CreateTemp(dir, ".new-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return unusable("write", file, err)
 	}
 	defer os.Remove(temp.Name()) // gone already if all went well
 	_, err = temp.Write(content)
 	if err := errors.Join(err, temp.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return unusable("write", file, err)
 	}
 	if err := os.Rename(temp.Name(), file); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
+		return unusable("write", file, err)
 	}
 	return nil
+}
+
+// unusable is the error of a file of the folder that can't be read or written.
+func unusable(op, file string, err error) error {
+	cause := err
+	if path, ok := errors.AsType[*fs.PathError](err); ok { // it may name a temporary file
+		cause = path.Err
+	}
+	return &centralops.Error{Op: op + " " + file, Code: centralops.Unavailable, Message: cause.Error(), Err: err,
+		Hint: "CENTRALOPS_CONFIG_DIR=<folder that is yours>"}
 }

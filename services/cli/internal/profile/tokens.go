@@ -27,11 +27,11 @@ func (s Store) LoadTokens(p Profile) (centralops.Tokens, error) {
 		return centralops.Tokens{}, signedOut("you are not signed in to "+p.Name, err)
 	}
 	if err != nil {
-		return centralops.Tokens{}, fmt.Errorf("read tokens: %w", err)
+		return centralops.Tokens{}, unusable("read", file, err)
 	}
 	raw, err := os.ReadFile(file)
 	if err != nil {
-		return centralops.Tokens{}, fmt.Errorf("read tokens: %w", err)
+		return centralops.Tokens{}, unusable("read", file, err)
 	}
 	var tokens centralops.Tokens
 	if err := json.Unmarshal(raw, &tokens); err != nil {
@@ -62,7 +62,7 @@ func (s Store) SaveTokens(name string, tokens centralops.Tokens) error {
 // RemoveTokens forgets the tokens of the profile called name. It is no error if there are none.
 func (s Store) RemoveTokens(name string) error {
 	if err := os.Remove(s.tokensPath(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove tokens: %w", err)
+		return unusable("remove", s.tokensPath(name), err)
 	}
 	return nil
 }
