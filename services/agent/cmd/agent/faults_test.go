@@ -334,7 +334,7 @@ func TestGatewayFaults(t *testing.T) {
 		"no event":          {onCall: always(standin.Reply{Status: 200, Body: ": nothing\n\n", Header: events}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
 		"no result":         {onCall: always(standin.Reply{Result: "null"}), calls: 1, told: "nothing"},
 		"result of a type":  {onCall: always(standin.Reply{Result: `{"content":"text"}`}), calls: 2, told: `"code":"unavailable"`, notice: "unavailable"},
-		"a picture":         {onCall: always(standin.Reply{Result: `{"content":[{"type":"image","mimeType":"image/png","data":"AAAA"}]}`}), calls: 1, told: "only text is read"},
+		"a picture":         {onCall: always(standin.Reply{Result: `{"content":[{"type":"image","mimeType":"image/png","data":"AAAA"}]}`}), calls: 1, told: "(an image is left out: only text is read)"},
 		"plain text":        {onCall: always(standin.Reply{Text: "just words"}), calls: 1, told: "just words"},
 		"nothing":           {onCall: always(standin.Reply{Text: ""}), calls: 1, told: "nothing"},
 	} {
@@ -377,6 +377,7 @@ func TestGatewayRefusesAtTheStart(t *testing.T) {
 	}{
 		"expired token": {gateway: &standin.Gateway{Accept: func(string) bool { return false }}, code: "unauthenticated"},
 		"down":          {gateway: &standin.Gateway{OnList: func(int) standin.Reply { return standin.Reply{Status: 502} }}, code: "unavailable"},
+		"refuses":       {gateway: &standin.Gateway{OnList: func(int) standin.Reply { return standin.Reply{RPCCode: -32602, Body: "no target"} }}, code: "invalid"},
 		"no tools":      {gateway: &standin.Gateway{Tools: []standin.Tool{}}, code: "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -385,6 +386,9 @@ func TestGatewayRefusesAtTheStart(t *testing.T) {
 			got := b.ask("hello")
 			if got.Error.Code != row.code || got.Error.Hint == "" {
 				t.Errorf("got %+v, want %s with a hint", got.Error, row.code)
+			}
+			if strings.Contains(got.Error.Hint, "correct the call") {
+				t.Errorf("%+v is meant for the model, which has called nothing", got.Error)
 			}
 		})
 	}

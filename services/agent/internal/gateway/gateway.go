@@ -212,6 +212,19 @@ func (t *Toolbox) Call(ctx context.Context, caller agent.Caller, call agent.Tool
 // (https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/use-gateway-with-policy.html, read 2026-10).
 const policyDenial = "AuthorizeActionException"
 
+// kindOf names content that is no text.
+func kindOf(content mcp.Content) string {
+	switch content.(type) {
+	case *mcp.ImageContent:
+		return "an image"
+	case *mcp.AudioContent:
+		return "a sound"
+	case *mcp.ResourceLink:
+		return "a link to a resource"
+	}
+	return "content of another kind"
+}
+
 // readResult takes the text out of an MCP result. What is no text is named, not passed on.
 func readResult(result *mcp.CallToolResult) (agent.ToolOutput, error) {
 	var texts []string
@@ -224,7 +237,7 @@ func readResult(result *mcp.CallToolResult) (agent.ToolOutput, error) {
 				texts = append(texts, content.Resource.Text)
 			}
 		default:
-			texts = append(texts, fmt.Sprintf("(%T left out: only text is read)", content))
+			texts = append(texts, "("+kindOf(content)+" is left out: only text is read)")
 		}
 	}
 	output := agent.ToolOutput{Text: strings.Join(texts, "\n"), IsError: result.IsError}
@@ -316,7 +329,7 @@ func (t *Toolbox) once(ctx context.Context, op, subject string, do func(context.
 			return nil
 		}
 	}
-	result := classify(err, seen, op, subject)
+	result := classify(err, seen, op, subject, session != nil && subject != "")
 	if attemptCtx.Err() != nil && ctx.Err() == nil && !seen.tooLarge.Load() {
 		result = &failure{retry: true, err: &agent.Error{
 			Op: op, Subject: subject, Code: agent.CodeTimeout, Err: err,
@@ -461,8 +474,9 @@ func refusedToken(op, subject string) *agent.Error {
 	}
 }
 
-// classify turns a failed attempt into an agent.Error. The HTTP status decides where there is one.
-func classify(err error, seen *sighting, op, subject string) *failure {
+// classify turns a failed attempt into an agent.Error. The HTTP status decides where there is one. called says that it was
+// a tool's call that was refused, which the model can correct.
+func classify(err error, seen *sighting, op, subject string, called bool) *failure {
 	var classified *agent.Error
 	if errors.As(err, &classified) {
 		return &failure{err: classified}
@@ -500,6 +514,9 @@ func classify(err error, seen *sighting, op, subject string) *failure {
 		result.retry = true
 		return set(agent.CodeUnavailable, fmt.Sprintf("the Gateway does not work at the moment (%d)", status), "try again later")
 	case isRPC && status != http.StatusNotFound:
+		if !called {
+			return set(rpcCode(rpc), "the Gateway refused the request: "+plain(rpc.Message), "try again later; the operator: check the Gateway and its targets")
+		}
 		return set(rpcCode(rpc), "the Gateway refused the call: "+plain(rpc.Message), "correct the call, or use another tool")
 	case status == 0:
 		result.retry = true

@@ -51,7 +51,7 @@ type Gateway struct {
 	Accept func(token string) bool
 	// OnCall answers a tool call.
 	OnCall func(call Call) Reply
-	// OnList answers tools/list instead, if its Status is not 0.
+	// OnList answers tools/list instead, if its Status or RPCCode is not 0.
 	OnList func(n int) Reply
 
 	mu         sync.Mutex
@@ -186,7 +186,12 @@ func (g *Gateway) list(w http.ResponseWriter, request rpcRequest) {
 	g.lists++
 	g.mu.Unlock()
 	if g.OnList != nil {
-		if reply := g.OnList(n); reply.Status != 0 {
+		reply := g.OnList(n)
+		if reply.RPCCode != 0 {
+			result(w, request, nil, map[string]any{"code": reply.RPCCode, "message": reply.Body})
+			return
+		}
+		if reply.Status != 0 {
 			refuse(w, reply)
 			return
 		}
