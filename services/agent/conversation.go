@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -50,11 +51,11 @@ func (m Message) size() int {
 	return total
 }
 
-// conversation is the memory of one session. While busy is set, the invocation that set it owns
+// conversation is the memory of one session. While busy is not nil, the invocation that set it owns
 // exchanges and toolbox; the rest is guarded by conversations.mu.
 type conversation struct {
 	owner    string
-	busy     bool
+	busy     chan struct{} // closed when the invocation ends
 	lastUsed time.Time
 
 	exchanges []exchange
@@ -70,30 +71,53 @@ type conversations struct {
 	sessions map[SessionID]*conversation
 }
 
+// settling is how long an invocation waits for the one before it in its session. One whose client has gone ends as soon as it
+// notices, and the person may have asked the next question by then.
+const settling = 2 * time.Second
+
 // acquire returns the session's conversation for one invocation; release gives it back. The first
 // subject to use a session owns it: AgentCore itself does not bind a session to a person. Errors:
-// forbidden (another's session), conflict (an invocation is running in it), unavailable (too many
-// sessions at work).
-func (c *conversations) acquire(id SessionID, subject string) (*conversation, error) {
+// forbidden (another's session), conflict (an invocation is running in it, and does not end soon),
+// unavailable (too many sessions at work).
+func (c *conversations) acquire(ctx context.Context, id SessionID, subject string) (*conversation, error) {
+	settled := time.NewTimer(settling)
+	defer settled.Stop()
+	for {
+		found, ended, err := c.open(id, subject)
+		if found != nil || err != nil {
+			return found, err
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return nil, AsError(ctx.Err())
+		case <-settled.C:
+			return nil, &Error{
+				Op: "open session", Code: CodeConflict,
+				Message: "another question of this session is still being answered",
+				Hint:    "wait for its answer, or ask in a new session",
+			}
+		}
+	}
+}
+
+// open is acquire without the wait: a channel that is closed when the invocation ends that the session is busy with.
+func (c *conversations) open(id SessionID, subject string) (*conversation, <-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	found, ok := c.sessions[id]
 	switch {
 	case ok && found.owner != subject:
-		return nil, &Error{
+		return nil, nil, &Error{
 			Op: "open session", Code: CodeForbidden,
 			Message: "this session belongs to another person",
 			Hint:    "use a session id of your own: a new random one of at least 33 characters",
 		}
-	case ok && found.busy:
-		return nil, &Error{
-			Op: "open session", Code: CodeConflict,
-			Message: "another question of this session is still being answered",
-			Hint:    "wait for its answer, or ask in a new session",
-		}
+	case ok && found.busy != nil:
+		return nil, found.busy, nil
 	case !ok:
 		if len(c.sessions) >= maxSessions && !c.evict() {
-			return nil, &Error{
+			return nil, nil, &Error{
 				Op: "open session", Code: CodeUnavailable,
 				Message: fmt.Sprintf("all %d sessions of this process are at work", maxSessions),
 				Hint:    "try again in a minute",
@@ -102,8 +126,8 @@ func (c *conversations) acquire(id SessionID, subject string) (*conversation, er
 		found = &conversation{owner: subject, toolbox: c.newToolbox()}
 		c.sessions[id] = found
 	}
-	found.busy = true
-	return found, nil
+	found.busy = make(chan struct{})
+	return found, nil, nil
 }
 
 // evict removes the idle session that was used longest ago, and reports whether there was one.
@@ -111,7 +135,7 @@ func (c *conversations) evict() bool {
 	var oldest SessionID
 	var victim *conversation
 	for id, candidate := range c.sessions {
-		if !candidate.busy && (victim == nil || candidate.lastUsed.Before(victim.lastUsed)) {
+		if candidate.busy == nil && (victim == nil || candidate.lastUsed.Before(victim.lastUsed)) {
 			oldest, victim = id, candidate
 		}
 	}
@@ -126,7 +150,8 @@ func (c *conversations) evict() bool {
 func (c *conversations) release(held *conversation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held.busy = false
+	close(held.busy)
+	held.busy = nil
 	held.lastUsed = c.now()
 }
 

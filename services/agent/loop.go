@@ -68,7 +68,7 @@ func New(model Model, newToolbox func() Toolbox, limits Limits, log *slog.Logger
 // ends in a sentence that names the bound and says what was done so far.
 func (a *Agent) Run(ctx context.Context, inv Invocation, events Events) (Answer, error) {
 	answer := Answer{SessionID: inv.Session, Receipts: []Receipt{}}
-	held, err := a.sessions.acquire(inv.Session, inv.Caller.Subject)
+	held, err := a.sessions.acquire(ctx, inv.Session, inv.Caller.Subject)
 	if err != nil {
 		return answer, err
 	}

@@ -317,6 +317,24 @@ func TestClientGone(t *testing.T) {
 	until(t, "the agent is idle", func() bool { return b.ping().Status == "Healthy" })
 }
 
+// Who cancels a question may ask the next one at once: the agent is about to notice.
+func TestNextQuestionAfterClientGone(t *testing.T) {
+	t.Parallel()
+	b := start(t, &box{bedrock: &standin.Bedrock{Script: func(_ int, request standin.ConverseRequest) standin.Turn {
+		turn := say("thinking")
+		turn.Hang = *request.Messages[len(request.Messages)-1].Content[0].Text == "slow"
+		return turn
+	}}})
+	for range 20 {
+		ctx, leave := context.WithCancel(t.Context())
+		b.stream(ctx, "slow").next()
+		leave()
+		if got := b.ask("quick"); got.Response != "thinking" {
+			t.Fatalf("got %+v", got)
+		}
+	}
+}
+
 // Fifty sessions at once get their own answers.
 func TestFiftySessionsAtOnce(t *testing.T) {
 	t.Parallel()
