@@ -421,7 +421,7 @@ func tooLarge(size, limit int) Fault {
 	return Fault{
 		Code:    string(CodeInvalid),
 		Message: fmt.Sprintf("the result has %d bytes and at most %d fit: it is not shown, not even in part", size, limit),
-		Hint:    "narrow the query: fewer accounts or Regions, select only the fields needed, group_by to count, or a smaller limit",
+		Hint:    "narrow the query: fewer accounts or Regions, select only the fields needed, group_by to count, a smaller limit, or a filter for list_accounts",
 	}
 }
 

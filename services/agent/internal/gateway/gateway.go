@@ -496,7 +496,7 @@ func classify(err error, seen *sighting, op, subject string, called bool) *failu
 	switch {
 	case seen.tooLarge.Load():
 		return set(agent.CodeInvalid, fmt.Sprintf("the result is larger than %d bytes: it is not shown, not even in part", maxAnswerBytes),
-			"narrow the query: fewer accounts or Regions, select only the fields needed, group_by to count, or a smaller limit")
+			"narrow the query: fewer accounts or Regions, select only the fields needed, group_by to count, a smaller limit, or a filter for list_accounts")
 	case status == http.StatusUnauthorized:
 		result.retry, result.renew, result.after = true, true, 0
 		result.err = refusedToken(op, subject)
