@@ -437,9 +437,9 @@ func (s *Server) checkGateway(in members) error {
 		return err
 	}
 	if in["authorizerType"] == "CUSTOM_JWT" {
-		return checkAuthorizer(in)
+		return firstError(checkAuthorizer(in), checkInterceptors(in))
 	}
-	return nil
+	return checkInterceptors(in)
 }
 
 // checkAuthorizer refuses what the service refuses of a JWT authorizer: no discovery document, or nothing to check.
@@ -534,18 +534,7 @@ func checkTarget(in members) error {
 	if len(credentials) != 1 {
 		return invalid("credentialProviderConfigurations must have exactly one member")
 	}
-	metadata, _ := in["metadataConfiguration"].(map[string]any)
-	headers, _ := metadata["allowedRequestHeaders"].([]any)
-	if len(headers) > 10 {
-		return invalid("allowedRequestHeaders must have at most 10 members")
-	}
-	for _, header := range headers {
-		name := strings.ToLower(fmt.Sprint(header))
-		if name == "authorization" || strings.HasPrefix(name, "x-amzn-") && !strings.HasPrefix(name, "x-amzn-bedrock-agentcore-runtime-custom-") {
-			return invalid("header %v cannot be allowed", header)
-		}
-	}
-	return nil
+	return firstError(checkLambda(in), checkPropagation(in))
 }
 
 func (s *Server) createTarget(q *http.Request, in members) (members, error) {
@@ -609,9 +598,9 @@ func checkRuntime(in members, needed ...string) error {
 		return err
 	}
 	if in["authorizerConfiguration"] != nil {
-		return checkAuthorizer(in)
+		return firstError(checkAuthorizer(in), checkLimits(in))
 	}
-	return nil
+	return checkLimits(in)
 }
 
 func (s *Server) createRuntime(_ *http.Request, in members) (members, error) {

@@ -313,7 +313,7 @@ func TestUpdatesKeepOtherMembers(t *testing.T) {
 			map[string]any{"filesystemConfigurations": []any{map[string]any{"sessionStorage": map[string]any{"mountPath": "/mnt/data"}}},
 				"metadataConfiguration": map[string]any{"requireMMDSV2": true}}},
 		"/gateways/" + gateway + "/targets/" + target + "/": {
-			`{"name":"bridge","targetConfiguration":{"mcp":{"lambda":{"lambdaArn":"arn:f"}}},"credentialProviderConfigurations":[{"credentialProviderType":"GATEWAY_IAM_ROLE"}],` +
+			`{"name":"bridge","targetConfiguration":{"mcp":{"lambda":{"lambdaArn":"arn:f","toolSchema":{"inlinePayload":[{"name":"query","description":"q","inputSchema":{"type":"object"}}]}}}},"credentialProviderConfigurations":[{"credentialProviderType":"GATEWAY_IAM_ROLE"}],` +
 				`"metadataConfiguration":{"allowedRequestHeaders":["X-A"],"allowedResponseHeaders":["X-B"],"allowedQueryParameters":["c"]}}`,
 			"target apply", strings.Replace(spec, "arn:f", "arn:g", 1),
 			map[string]any{"metadataConfiguration": map[string]any{"allowedRequestHeaders": []any{"X-A"}, "allowedResponseHeaders": []any{"X-B"}, "allowedQueryParameters": []any{"c"}}}},
@@ -532,13 +532,49 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	p := start(t, controlplane.Config{})
 	const jwt = `"roleArn":"r","authorizerType":"CUSTOM_JWT","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://x/.well-known/openid-configuration","allowedClients":["c"]}}`
-	p.get(t, http.MethodPost, "/gateways/", `{"name":"one",`+jwt+`}`)
+	gateway := p.get(t, http.MethodPost, "/gateways/", `{"name":"one",`+jwt+`}`)["gatewayId"].(string)
+	for p.get(t, http.MethodGet, "/gateways/"+gateway+"/", "")["status"] != "READY" {
+	}
+	target := func(tools, headers string) string {
+		return `{"name":"t","credentialProviderConfigurations":[{"credentialProviderType":"GATEWAY_IAM_ROLE"}],"metadataConfiguration":{"allowedRequestHeaders":[` + headers + `]},` +
+			`"targetConfiguration":{"mcp":{"lambda":{"lambdaArn":"arn:f","toolSchema":{"inlinePayload":[` + tools + `]}}}}}`
+	}
+	tool := func(schema string) string { return `{"name":"query","description":"q","inputSchema":` + schema + `}` }
+	runtime := func(members string) string {
+		return `{"agentRuntimeName":"a","roleArn":"r","agentRuntimeArtifact":{},"networkConfiguration":{},` + members + `}`
+	}
+	variables := `"A":"` + strings.Repeat("x", 5001) + `"`
+	many := make([]string, 51)
+	for i := range many {
+		many[i] = fmt.Sprintf(`"A%d":""`, i)
+	}
+	targets := "/gateways/" + gateway + "/targets/"
 	for name, row := range map[string]struct{ method, path, body, want string }{
 		"name twice":              {"POST", "/gateways/", `{"name":"one",` + jwt + `}`, "already exists"},
 		"gateway name":            {"POST", "/gateways/", `{"name":"a_b",` + jwt + `}`, "regular expression"},
 		"nothing to check":        {"POST", "/gateways/", `{"name":"two","roleArn":"r","authorizerType":"CUSTOM_JWT","authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://x/.well-known/openid-configuration"}}}`, "at least one of"},
 		"runtime without network": {"PUT", "/runtimes/", `{"agentRuntimeName":"a","roleArn":"r","agentRuntimeArtifact":{}}`, "networkConfiguration"},
 		"runtime name":            {"PUT", "/runtimes/", `{"agentRuntimeName":"a-b","roleArn":"r","agentRuntimeArtifact":{},"networkConfiguration":{}}`, "regular expression"},
+		"tool with an enum":       {"POST", targets, target(tool(`{"type":"object","properties":{"a":{"type":"string","enum":["b"]}}}`), ""), "properties.a has the unknown member enum"},
+		"tool with a default":     {"POST", targets, target(tool(`{"type":"array","items":{"type":"string","default":"b"}}`), ""), "items has the unknown member default"},
+		"tool of no type":         {"POST", targets, target(tool(`{"properties":{}}`), ""), "type must be one of"},
+		"tool of type null":       {"POST", targets, target(tool(`{"type":"null"}`), ""), "type must be one of"},
+		"required is no list":     {"POST", targets, target(tool(`{"type":"object","required":true}`), ""), "wrong type"},
+		"tool twice":              {"POST", targets, target(tool(`{"type":"object"}`)+","+tool(`{"type":"object"}`), ""), "two of that name"},
+		"tool not described":      {"POST", targets, target(`{"name":"query","inputSchema":{"type":"object"}}`, ""), "are required"},
+		"no tools":                {"POST", targets, target("", ""), "1 to 1000 tools"},
+		"Authorization allowed":   {"POST", targets, target(tool(`{"type":"object"}`), `"authorization"`), "cannot be allowed"},
+		"a header of AWS":         {"POST", targets, target(tool(`{"type":"object"}`), `"X-Amz-Date"`), "cannot be allowed"},
+		"a header with a space":   {"POST", targets, target(tool(`{"type":"object"}`), `"X A"`), "cannot be allowed"},
+		"eleven headers":          {"POST", targets, target(tool(`{"type":"object"}`), strings.Repeat(`"X-A",`, 10)+`"X-A"`), "at most 10"},
+		"interceptors at a point": {"POST", "/gateways/", `{"name":"three",` + jwt + `,"interceptorConfigurations":[{"interceptionPoints":["REQUEST"]},{"interceptionPoints":["REQUEST"]}]}`, "has an interceptor already"},
+		"fifty-one variables":     {"PUT", "/runtimes/", runtime(`"environmentVariables":{` + strings.Join(many, ",") + `}`), "at most 50"},
+		"a variable too long":     {"PUT", "/runtimes/", runtime(`"environmentVariables":{` + variables + `}`), "at most 5000"},
+		"header twice":            {"PUT", "/runtimes/", runtime(`"requestHeaderConfiguration":{"requestHeaderAllowlist":["Authorization","authorization"]}`), "there twice"},
+		"a header of the Runtime": {"PUT", "/runtimes/", runtime(`"requestHeaderConfiguration":{"requestHeaderAllowlist":["X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"]}`), "cannot be allowed"},
+		"cookies":                 {"PUT", "/runtimes/", runtime(`"requestHeaderConfiguration":{"requestHeaderAllowlist":["Cookie"]}`), "cannot be allowed"},
+		"no headers":              {"PUT", "/runtimes/", runtime(`"requestHeaderConfiguration":{"requestHeaderAllowlist":[]}`), "1 to 20"},
+		"a session of a second":   {"PUT", "/runtimes/", runtime(`"lifecycleConfiguration":{"idleRuntimeSessionTimeout":1}`), "must be 60 to 28800"},
 		"absent":                  {"GET", "/gateways/none-0123456789/", "", "not found"},
 		"provider without config": {"POST", "/identities/CreateOauth2CredentialProvider", `{"name":"p","credentialProviderVendor":"CustomOauth2"}`, "oauth2ProviderConfigInput"},
 	} {
