@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -91,6 +92,10 @@ func TestLoginInterrupt(t *testing.T) {
 func TestTerminatedAtAPrompt(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)
+	// What the tests themselves were started to ignore, as under nohup, the program would ignore, too; what they wait for it does not.
+	ours := make(chan os.Signal, 1)
+	signal.Notify(ours, syscall.SIGHUP)
+	defer signal.Stop(ours)
 	for prompt, args := range map[string][]string{"Password: ": {"login", "-u", "alice"}, "\n> ": {"chat"}} {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP} {
 			s := signedInCLI(t, d).start(80, args...)
@@ -109,6 +114,28 @@ func TestTerminatedAtAPrompt(t *testing.T) {
 				t.Errorf("%q left the terminal raw after %v: %q", args, signal, text)
 			}
 		}
+	}
+}
+
+// A signal that the program was started to ignore, as nohup does, changes nothing at a prompt.
+func TestIgnoredSignalAtAPrompt(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile())
+	c.ignores = "HUP"
+	s := c.start(80, "login", "-u", "alice")
+	s.wait("Password: ")
+	for range 3 { // the first ones are delivered by the time that the last one is sent
+		if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.cooked() {
+		t.Error("the terminal shows what is typed")
+	}
+	s.send(d.password + "\r")
+	if status, text := s.end(); status != 0 || !strings.Contains(text, "Signed in") {
+		t.Errorf("status %d: %q", status, text)
 	}
 }
 

@@ -47,6 +47,8 @@ type cli struct {
 	env   []string
 	stdin string
 	dir   string // working directory; "" for the test's
+
+	ignores string // a signal that the program is started to ignore, such as HUP; "" for none
 }
 
 func newCLI(t *testing.T, env ...string) *cli {
@@ -80,6 +82,9 @@ type result struct {
 
 func (c *cli) command(args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(c.t.Context(), binary, args...)
+	if c.ignores != "" {
+		cmd = exec.CommandContext(c.t.Context(), "/bin/sh", append([]string{"-c", `trap "" ` + c.ignores + `; exec "$@"`, "sh", binary}, args...)...)
+	}
 	cmd.Env = c.env
 	cmd.Dir = c.dir
 	return cmd

@@ -208,7 +208,11 @@ func raw(in, out *os.File, leave string) (restore func(), err error) {
 		_ = term.Restore(int(in.Fd()), before) // fails only if the terminal is gone
 	}
 	ending, done := make(chan os.Signal, 1), make(chan struct{})
-	signal.Notify(ending, syscall.SIGTERM, syscall.SIGHUP)
+	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // as SIGHUP is under nohup: it ends nothing, then
+			signal.Notify(ending, s)
+		}
+	}
 	go func() {
 		select {
 		case <-done:
