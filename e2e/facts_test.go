@@ -66,3 +66,16 @@ func TestParseStack(t *testing.T) {
 		t.Errorf("outputs that are missing: %v", err)
 	}
 }
+
+// The client takes a stack for a profile, and refuses members that it does not know.
+func TestStackIsAProfile(t *testing.T) {
+	t.Parallel()
+	u := newUserOf(t, e2e.Stack{
+		Name: "dev", Region: "eu-west-1", UserPoolID: "eu-west-1_pool", ClientID: "client", CognitoEndpoint: "https://cognito", HostedUI: "https://pages",
+		RuntimeURL: "https://runtime", RuntimeARN: "arn:aws:bedrock-agentcore:eu-west-1:111111111111:runtime/a", Qualifier: "live",
+		GatewayURL: "https://gateway/mcp", DiscoveryURL: "https://pool", MCPEndpoint: "https://mcp", TargetRole: "Reader",
+	})
+	if printed, _ := u.run("whoami"); !strings.Contains(printed, "you are not signed in to dev") {
+		t.Errorf("printed %q", printed)
+	}
+}

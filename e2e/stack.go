@@ -31,7 +31,7 @@ type Stack struct {
 	GatewayURL      string `json:"gateway_url"`                // MCP endpoint of the Gateway, ends in /mcp
 	DiscoveryURL    string `json:"discovery_url"`              // OpenID discovery document of the pool
 	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`     // AWS MCP Server; "" means the Region's own
-	TargetRole      string `json:"target_role,omitempty"`      // name of the role in every account; "" means CentralOpsTargetRole
+	TargetRole      string `json:"-"`                          // name of the role in every account; "" means CentralOpsTargetRole. No client needs it
 }
 
 // Tokens is what Cognito answers to a sign-in. Nothing here may be logged.
