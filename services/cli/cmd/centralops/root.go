@@ -109,7 +109,9 @@ func (a *app) strict(command *cobra.Command) {
 	switch command.Name() { // these two are cobra's, and take what they don't know for a wish to see the help
 	case "help":
 		check = topic
+		command.Example = "  centralops help ask"
 	case "completion":
+		command.Example = "  source <(centralops completion bash)"
 		command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	command.Args = func(cmd *cobra.Command, args []string) error {
