@@ -471,7 +471,7 @@ func (p *Platform) startRuntime(o Options, records Records, trapURL string) erro
 	maps.Copy(env, o.AgentEnv)
 	config := runtimefront.Config{
 		Account: CentralAccount, Region: Region, Binary: filepath.Join(o.Binaries, "agent"), Env: env, Role: role, Log: log,
-		MaxSessions: maxSessions, Record: record, Endpoints: records.Endpoints, Identity: &http.Client{Transport: p.OIDC.Transport()},
+		MaxSessions: maxSessions, MakeRoom: true, Record: record, Endpoints: records.Endpoints, Identity: &http.Client{Transport: p.OIDC.Transport()},
 	}
 	if o.Runtime != nil {
 		o.Runtime(&config)

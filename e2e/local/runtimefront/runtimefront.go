@@ -157,6 +157,9 @@ type Config struct {
 	Log io.Writer
 	// MaxSessions bounds the sessions at any time; 0 means 20.
 	MaxSessions int
+	// MakeRoom ends the session that was used longest ago, where AWS would refuse one too many: here the bound is memory, and
+	// a person who asks question after question starts a session with each.
+	MakeRoom bool
 	// StartTimeout bounds the wait for the first healthy /ping; 0 means 30 s.
 	StartTimeout time.Duration
 	// InvocationTimeout bounds a request that is not streamed; 0 means 15 min, the service's limit.
@@ -395,6 +398,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	defer sess.release()
 	return s.forward(w, r, sess, token, body)
 }
 

@@ -229,6 +229,46 @@ func TestOneProcessPerSession(t *testing.T) {
 	}
 }
 
+// Each "centralops ask" starts a session, and all of them stay for a quarter of an hour.
+func TestRoomIsMadeForANewSession(t *testing.T) {
+	t.Parallel()
+	e := start(t, func(c *runtimefront.Config) { c.MakeRoom = true })
+	const sessionC = "session-c-0000000000000000000000000"
+	// process returns when the request is over at the server, too: the body is chunked, and its end comes after that.
+	process := func(id string) int {
+		t.Helper()
+		resp := e.prompt(t, "echo", runtimefront.SessionHeader, id)
+		body, err := io.ReadAll(resp.Body)
+		var answer echo
+		if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(body, &answer) != nil {
+			t.Fatalf("session %s: %s %s %v", id, resp.Status, body, err)
+		}
+		return answer.Process
+	}
+	first := process(sessionA)
+	process(sessionB)
+	process(sessionA)
+	process(sessionC)
+	if diff := cmp.Diff([]string{sessionA, sessionC}, e.Sessions()); diff != "" {
+		t.Errorf("sessions (-want +got):\n%s", diff)
+	}
+	if again := process(sessionA); again != first {
+		t.Errorf("session A moved from process %d to %d", first, again)
+	}
+	for _, id := range []string{sessionA, sessionC} {
+		stream := bufio.NewReader(e.prompt(t, "stream", "Accept", "text/event-stream", runtimefront.SessionHeader, id).Body)
+		if line, err := stream.ReadString('\n'); err != nil || line != "data: one\n" {
+			t.Fatalf("stream of %s: %q %v", id, line, err)
+		}
+	}
+	if resp := e.prompt(t, "echo", runtimefront.SessionHeader, sessionB); resp.StatusCode != http.StatusPaymentRequired {
+		t.Errorf("a session more while all of them answer: %s", resp.Status)
+	}
+	for _, id := range []string{sessionA, sessionC} {
+		e.prompt(t, "release", runtimefront.SessionHeader, id)
+	}
+}
+
 func TestEndedSessionStartsAfresh(t *testing.T) {
 	t.Parallel()
 	e := start(t, nil)

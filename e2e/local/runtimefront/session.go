@@ -34,12 +34,13 @@ type session struct {
 
 	mu       sync.Mutex
 	active   time.Time // when the last request began
+	requests int       // in flight
 	idle     *time.Timer
 	lifetime *time.Timer
 	ending   bool
 }
 
-// session returns the running session of that id, or starts one. The error is a *serviceError.
+// session returns the running session of that id, or starts one; release it after the request. The error is a *serviceError.
 func (s *Server) session(ctx context.Context, id string) (*session, error) {
 	s.mu.Lock()
 	sess, ok := s.sessions[id]
@@ -54,6 +55,9 @@ func (s *Server) session(ctx context.Context, id string) (*session, error) {
 		return nil, &serviceError{"InternalServerException", "The service is being taken down."}
 	case !ok && len(s.sessions) >= s.config.MaxSessions:
 		s.mu.Unlock()
+		if s.config.MakeRoom && s.makeRoom() {
+			return s.session(ctx, id)
+		}
 		return nil, &serviceError{"ServiceQuotaExceededException", fmt.Sprintf("Maximum number of active sessions (%d) exceeded", s.config.MaxSessions)}
 	case !ok:
 		sess = &session{id: id, ready: make(chan struct{})}
@@ -89,8 +93,47 @@ func (sess *session) crashed() bool {
 func (sess *session) touch() bool {
 	sess.mu.Lock()
 	defer sess.mu.Unlock()
+	if sess.ending {
+		return false
+	}
 	sess.active = time.Now()
-	return !sess.ending
+	sess.requests++
+	return true
+}
+
+// release notes the end of a request.
+func (sess *session) release() {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	sess.requests--
+}
+
+// makeRoom ends the session that was used longest ago of those without a request, and returns false if there is none.
+func (s *Server) makeRoom() bool {
+	s.mu.Lock()
+	all := slices.Collect(maps.Values(s.sessions))
+	s.mu.Unlock()
+	var oldest *session
+	var active time.Time
+	for _, sess := range all {
+		select {
+		case <-sess.ready:
+		default:
+			continue
+		}
+		sess.mu.Lock()
+		if sess.err == nil && !sess.ending && sess.requests == 0 && (oldest == nil || sess.active.Before(active)) {
+			oldest, active = sess, sess.active
+		}
+		sess.mu.Unlock()
+	}
+	if oldest == nil {
+		return false
+	}
+	if oldest.close(true) {
+		s.stopProcess(oldest)
+	}
+	return true // or it was taken meanwhile: whoever asked looks again
 }
 
 // start runs the agent and waits until it is healthy.
@@ -312,22 +355,33 @@ func (s *Server) EndSession(id string) bool {
 }
 
 func (s *Server) end(sess *session) bool {
+	if !sess.close(false) {
+		return false
+	}
+	s.stopProcess(sess)
+	return true
+}
+
+// close lets no further request in; it returns false if that is so already, or if there is a request and unused is wanted.
+func (sess *session) close(unused bool) bool {
 	sess.mu.Lock()
-	first := !sess.ending
+	defer sess.mu.Unlock()
+	if sess.ending || unused && sess.requests > 0 {
+		return false
+	}
 	sess.ending = true
 	sess.idle.Stop()
 	sess.lifetime.Stop()
-	sess.mu.Unlock()
-	if !first {
-		return false
-	}
+	return true
+}
+
+func (s *Server) stopProcess(sess *session) {
 	sess.process.Stop(stopGrace)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sessions[sess.id] == sess {
 		delete(s.sessions, sess.id)
 	}
-	return true
 }
 
 // Sessions returns the ids of the sessions that run or start now, sorted.
