@@ -29,7 +29,7 @@ type kind struct {
 	fields   []field           // of each resource, in the order of the table
 	byName   string            // field that a name filter compares, as JMESPath
 	byID     string            // likewise for ids
-	byType   string            // likewise for types
+	byType   string            // likewise for types; with server, for patterns only
 	byState  string            // likewise for states
 	byOpen   string            // JMESPath condition of Open
 	inRegion string            // of global kinds: the parameter that takes the one Region that resources shall be of
@@ -64,9 +64,9 @@ var kinds = []kind{
 		phrases: []string{"ec2 instance", "ec2 server", "ec2", "instance", "server", "virtual machine", "vm", "host", "machine"},
 		list:    "Reservations[].Instances[]",
 		fields:  []field{{"id", "id", "InstanceId"}, {"name", "name", nameTag}, {"type", "type", "InstanceType"}, {"state", "state", "State.Name"}},
-		server:  ec2Filters,
-		states:  map[string]string{"running": "running", "stopped": "stopped", "terminated": "terminated", "pending": "pending", "stopping": "stopping", "available": "running"},
-		within:  map[string]string{"vpc": "vpc-id", "subnet": "subnet-id", "sg": "instance.group-id"},
+		server:  ec2Filters, byType: "InstanceType",
+		states: map[string]string{"running": "running", "stopped": "stopped", "terminated": "terminated", "pending": "pending", "stopping": "stopping", "available": "running"},
+		within: map[string]string{"vpc": "vpc-id", "subnet": "subnet-id", "sg": "instance.group-id"},
 	},
 	{
 		id: "s3", one: "S3 bucket", many: "S3 buckets", service: "s3", operation: "ListBuckets", global: true,
@@ -231,6 +231,8 @@ func (k kind) selection(f Filter) string {
 		}
 		compare(k.byType, f.Type)
 		compare(k.byState, f.State)
+	} else if isPattern(f.Type) {
+		compare(k.byType, f.Type)
 	}
 	fields := k.fields
 	switch {
@@ -292,7 +294,9 @@ func (k kind) params(f Filter, region string) map[string]any {
 	if k.server != nil {
 		add(k.server["Name"], f.Name)
 		add(cmp.Or(k.within[idPrefix(f.ID)], k.server["ID"]), f.ID)
-		add(k.server["Type"], f.Type)
+		if !isPattern(f.Type) { // the emulator compares instance types literally
+			add(k.server["Type"], f.Type)
+		}
 		add(k.server["State"], f.State)
 	}
 	if len(filters) == 0 {
@@ -300,6 +304,8 @@ func (k kind) params(f Filter, region string) map[string]any {
 	}
 	return map[string]any{"Filters": filters}
 }
+
+func isPattern(text string) bool { return strings.Contains(text, "*") }
 
 // match is the JMESPath condition that path matches pattern, in which * may stand at either end.
 func match(path, pattern string) string {

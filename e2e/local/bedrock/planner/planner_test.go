@@ -52,6 +52,10 @@ func TestPlan(t *testing.T) {
 				map[string]any{"Name": "instance-type", "Values": []any{"t3.micro"}},
 				map[string]any{"Name": "instance-state-name", "Values": []any{"running"}},
 			}}}},
+		"a family of instance types is told by the rows": {[]string{"stopped t3 instances in prod"}, "bridge___query", map[string]any{
+			"accounts": []string{"env:prod"}, "service": "ec2", "operation": "DescribeInstances",
+			"select": "Reservations[].Instances[]|[?starts_with(InstanceType||'','t3.')].{id:InstanceId,name:Tags[?Key=='Name']|[0].Value,type:InstanceType,state:State.Name}",
+			"params": map[string]any{"Filters": []any{map[string]any{"Name": "instance-state-name", "Values": []any{"stopped"}}}}}},
 		"a global service has no Regions": {[]string{"IAM roles named O'Brien in all Regions"}, "bridge___query", map[string]any{
 			"accounts": []string{"all"}, "service": "iam", "operation": "ListRoles",
 			"select": `Roles[]|[?RoleName=='O\'Brien'].{name:RoleName,path:Path,created:CreateDate}`}},
