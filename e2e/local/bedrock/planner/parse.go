@@ -51,7 +51,8 @@ func Parse(text string) Question {
 		return parseOperation(strings.TrimSuffix(strings.ToLower(m[1]+m[3]), "api"), m[2]+m[4], m[5]) // s3api
 	}
 	for _, form := range []*regexp.Regexp{operationForm, callForm} {
-		if m := form.FindStringSubmatch(text); m != nil && !regexp.MustCompile(`(?i)^(env|tag|name|id|account|https?|arn)$`).MatchString(m[1]) {
+		m := form.FindStringSubmatch(text)
+		if m != nil && !regexp.MustCompile(`(?i)^(env|tag|name|id|account|https?|arn)$`).MatchString(m[1]) && !typePattern.MatchString(strings.ToLower(m[1]+"."+m[2])) {
 			return parseOperation(strings.ToLower(m[1]), m[2], m[3])
 		}
 	}

@@ -217,6 +217,10 @@ func TestParse(t *testing.T) {
 			Params: json.RawMessage(`{"PathPrefix":"/x/"}`), Select: "Roles[].RoleName",
 		},
 
+		// A type has a dot in it, too.
+		"m6i.large instances in prod": resources("ec2", scope(prod), filter(planner.Filter{Type: "m6i.large"})),
+		"t3.micro":                    resources("ec2", filter(planner.Filter{Type: "t3.micro"})),
+
 		// Nothing that the rules know.
 		"help":                      {Intent: planner.Help},
 		"hello":                     {Intent: planner.Help},
