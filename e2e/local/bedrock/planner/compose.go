@@ -15,6 +15,8 @@ const (
 	maxReasons   = 20  // targets named as not answered
 )
 
+const partialSuffix = " **This is partial**: not everything could be asked, see below."
+
 const signature = "_Answered by the offline planner: a small set of rules, not a language model._"
 
 // sign says at the end of every answer who gave it.
@@ -331,7 +333,7 @@ func headline(q Question, k kind, many string, accounts []tally, total int, part
 	}
 	suffix := ""
 	if partial {
-		suffix = " **This is partial**: not everything could be asked, see below."
+		suffix = partialSuffix
 	}
 	switch q.Verb {
 	case None:
@@ -461,11 +463,20 @@ func composeOperation(q Question, e envelope) string {
 		fields = append(fields, field{key: key})
 		header = append(header, clean(key))
 	}
-	text := fmt.Sprintf("**%s:%s** in %s: %s.", q.Service, q.Operation, scopeWords(q), number(total, "row", "rows"))
+	k := kind{many: "rows", service: q.Service, global: !slices.ContainsFunc(e.Results, func(t target) bool { return t.Region != "global" })}
+	name := q.Service + ":" + q.Operation
+	if e.Coverage.Targets > 0 && e.Coverage.Answered == 0 {
+		return fmt.Sprintf("**Not known**: nothing that was asked about %s answered (%s).\n\n%s", name, where(q, k), composeCoverage(e, q, k))
+	}
+	atLeast, suffix := "", ""
+	if e.Coverage.Answered < e.Coverage.Targets {
+		atLeast, suffix = "at least ", partialSuffix
+	}
+	text := fmt.Sprintf("**%s** in %s: %s%s.%s", name, where(q, k), atLeast, number(total, "row", "rows"), suffix)
 	if rows := resourceRows(e.Results, fields, false); len(rows) > 0 {
 		text += "\n\n" + table(header, rows) + note
 	}
-	return text + "\n\n" + composeCoverage(e, q, kind{many: "rows"})
+	return text + "\n\n" + composeCoverage(e, q, k)
 }
 
 // composeCoverage says who was asked and who could not be, and why.

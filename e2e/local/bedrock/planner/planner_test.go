@@ -330,6 +330,9 @@ func TestNothingIsPassedOver(t *testing.T) {
 		{"list roles in eu-west-1", queryResult, 1, "IAM roles belong to no Region, so this is about all of them.", nil},
 		{"list instances in account Staging", nobody, 1, "**Not known**: nothing that was asked about EC2 instances answered (account Staging).",
 			[]string{"denied: no policy", "Hint: “which accounts may I query?” lists yours", "0 of 1 target"}},
+		{"call ec2:DescribeVpcs in account Staging", nobody, 1, "**Not known**: nothing that was asked about ec2:DescribeVpcs answered (account Staging).", []string{"0 of 1 target"}},
+		{"call ec2:DescribeVpcs", queryResult, 1, "**ec2:DescribeVpcs** in all accounts: at least 3 rows. **This is partial**", []string{"so only the home Region was asked"}},
+		{"call ec2:DescribeVpcs in all Regions", queryResult, 1, "**ec2:DescribeVpcs** in all accounts, all Regions: at least 3 rows.", nil},
 		{"list instances that are not running", "", 0, "I can't leave anything out or turn a condition around (“not”), so I asked nothing", nil},
 		{"what's in the staging account?", "", 0, "I don't understand this question: it says where to look, but no kind of resource that I know.", []string{"call elbv2:DescribeLoadBalancers"}},
 		{"and in staging?", "", 0, "I don't understand this question: it follows another, and there is none before it", nil},
@@ -342,6 +345,12 @@ func TestNothingIsPassedOver(t *testing.T) {
 			if !strings.Contains(answer, want) {
 				t.Errorf("%s: the answer lacks %q:\n%s", c.question, want, answer)
 			}
+		}
+	}
+	// What belongs to no Region was asked for everywhere.
+	for _, question := range []string{"call iam:ListRoles", "call iam:ListRoles in eu-west-1"} {
+		if _, answer := after(t, question, strings.ReplaceAll(queryResult, "us-east-1", "global")); strings.Contains(answer, "home Region") || strings.Contains(answer, ", eu-west-1") {
+			t.Errorf("%s: a Region is spoken of:\n%s", question, answer)
 		}
 	}
 	// Another question with words that nobody knows is no follow-up.
