@@ -80,7 +80,10 @@ func (r *run) answer(outcomes []outcome, limit int) *Answer {
 	if r.bridge.config.Notes != nil {
 		answer.Notes = append(answer.Notes, r.bridge.config.Notes()...)
 	}
-	if redacted > 0 {
+	switch {
+	case redacted == 1:
+		answer.note("1 value that may hold a secret was redacted")
+	case redacted > 1:
 		answer.note("%d values that may hold secrets were redacted", redacted)
 	}
 	r.fill(answer, rows, limit)
