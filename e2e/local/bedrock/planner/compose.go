@@ -57,7 +57,11 @@ func withoutCalls(q Question) string {
 	case q.Cue:
 		text += ": it follows another, and there is none before it that I understood"
 	case len(q.Scope) > 0 || len(q.Regions) > 0 || q.Filter != (Filter{}):
-		text += ": it says where to look, but no kind of resource that I know. Any other is read by naming the operation, " +
+		names := "it says where to look, but no"
+		if len(q.Scope) == 0 && len(q.Regions) == 0 {
+			names = "it names no"
+		}
+		text += ": " + names + " kind of resource that I know. Any other is read by naming the operation, " +
 			"for example “call elbv2:DescribeLoadBalancers in prod”"
 	}
 	return text + ".\n\n" + understood
@@ -70,7 +74,9 @@ func compose(q Question, round Round) string {
 		parts = append(parts, fmt.Sprintf("I didn't understand %s and left it out; the answer may be wider than the question.", quoteList(q.Unread)))
 	}
 	for i, call := range round {
-		parts = append(parts, composeOne(q, i, call))
+		if part := composeOne(q, i, call); !slices.Contains(parts, part) { // one error may be that of every call
+			parts = append(parts, part)
+		}
 	}
 	return strings.Join(parts, "\n\n")
 }
@@ -523,6 +529,9 @@ func composeCoverage(e envelope, q Question, k kind) string {
 		fmt.Fprintf(&b, "\n- Hint: %s", hint)
 	}
 	for _, note := range e.Notes {
+		if q.Intent == Resources && strings.HasPrefix(note, "select found no row") { // it is the planner's, and filters
+			continue
+		}
 		if !strings.HasPrefix(note, "partial: ") && !strings.HasPrefix(note, "no target answered") { // said above
 			fmt.Fprintf(&b, "\n- Note: %s", clean(note))
 		}

@@ -335,6 +335,7 @@ func TestNothingIsPassedOver(t *testing.T) {
 		{"call ec2:DescribeVpcs in all Regions", queryResult, 1, "**ec2:DescribeVpcs** in all accounts, all Regions: at least 3 rows.", nil},
 		{"list instances that are not running", "", 0, "I can't leave anything out or turn a condition around (“not”), so I asked nothing", nil},
 		{"what's in the staging account?", "", 0, "I don't understand this question: it says where to look, but no kind of resource that I know.", []string{"call elbv2:DescribeLoadBalancers"}},
+		{"what is the state of web-1", "", 0, "I don't understand this question: it names no kind of resource that I know.", []string{"call elbv2:DescribeLoadBalancers"}},
 		{"and in staging?", "", 0, "I don't understand this question: it follows another, and there is none before it", nil},
 	} {
 		calls, answer := after(t, c.question, c.result)
@@ -346,6 +347,18 @@ func TestNothingIsPassedOver(t *testing.T) {
 				t.Errorf("%s: the answer lacks %q:\n%s", c.question, want, answer)
 			}
 		}
+	}
+	// The select is the planner's own, so advice about it helps nobody.
+	none := `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[{"account_id":"2","region":"r","status":"ok","count":0}],"notes":["select found no row, though responses hold something in SecurityGroups: check its path","drift"]}`
+	if _, answer := after(t, "public security groups in prod", none); strings.Contains(answer, "select") || !strings.Contains(answer, "Note: drift") {
+		t.Errorf("the answer speaks of a select, or drops a note:\n%s", answer)
+	}
+	if _, answer := after(t, "call ec2:DescribeVpcs in prod select Vpc[]", none); !strings.Contains(answer, "check its path") {
+		t.Errorf("the answer does not speak of the select:\n%s", answer)
+	}
+	// The same error is told once, not for each kind.
+	if _, answer := after(t, "instances and buckets in account Prodcts", `{"ok":false,"error":{"code":"not_found","message":"no account is named \"Prodcts\""}}`); strings.Count(answer, "That didn't work") != 1 {
+		t.Errorf("one error is told more than once:\n%s", answer)
 	}
 	// What belongs to no Region was asked for everywhere.
 	for _, question := range []string{"call iam:ListRoles", "call iam:ListRoles in eu-west-1"} {
