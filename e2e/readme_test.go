@@ -95,6 +95,8 @@ var documented = []struct {
 		"pass show central-ops | centralops login --username alice --password-stdin": prints("Signed in to local as alice."),
 		"centralops logout":                                                          {run: (*reader).logout},
 		"centralops whoami":                                                          prints("alice", "ops"),
+		"centralops help ask":                                                        prints("centralops ask <question>"),
+		"source <(centralops completion bash)":                                       prints(),
 	}},
 	{"docs/deploy.md", map[string]use{
 		"centralops configure --from-stack dev": not("needs a deployed stack; TestConfigureFromStack in services/cli reads the outputs of a made-up one"),
