@@ -123,9 +123,12 @@ func TestSignInWithBrowser(t *testing.T) {
 	if err != nil || !strings.Contains(shown, "Signed in to "+stack.Name+" as "+stack.Ops.Username+".") || strings.Contains(shown, "eyJ") || strings.Contains(shown, stack.Ops.Password) {
 		t.Fatalf("%v\n%s", err, shown)
 	}
-	// With gatewayAuth workload the Gateway takes the agent's tokens alone, and whoami can't list accounts there.
 	printed, status := u.run("whoami")
-	if !strings.Contains(printed, stack.Ops.Username) || stack.GatewayAuth != "workload" && (status != 0 || !strings.Contains(printed, account.Name)) {
+	if stack.GatewayAuth == "workload" { // the Gateway takes the agent's tokens alone
+		if status != 1 || !strings.Contains(printed, stack.Ops.Username) || !strings.Contains(printed, `where gatewayAuth is workload and only the agent may call the Gateway: centralops ask "Which accounts may I query?"`) {
+			t.Errorf("whoami: status %d\n%s", status, printed)
+		}
+	} else if status != 0 || !strings.Contains(printed, stack.Ops.Username) || !strings.Contains(printed, account.Name) {
 		t.Errorf("whoami: status %d\n%s", status, printed)
 	}
 	if printed, status := u.run("ask", "--quiet", "List EC2 instances in "+account.Name); status != 0 || !strings.Contains(printed, "1 of 1 target answered") {

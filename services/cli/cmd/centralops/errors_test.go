@@ -114,6 +114,8 @@ func TestErrors(t *testing.T) {
 
 	d.bridge.status = 502
 	show("the Gateway answers 502", c, "accounts")
+	d.bridge.status = 401
+	show("the Gateway takes no token of people", c, "accounts")
 	d.bridge = bridge{fail: map[string]string{"list_accounts": ""}}
 	show("the bridge fails", c, "accounts")
 	d.bridge = bridge{tools: []string{}}

@@ -247,10 +247,18 @@ func (c *Client) send(ctx context.Context, method string, message map[string]any
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusAccepted { // the latter to a notification
 		defer resp.Body.Close()
-		return nil, bearer.Refusal(method, "the Gateway", resp)
+		refusal := bearer.Refusal(method, "the Gateway", resp)
+		if refusal.Code == centralops.Unauthenticated {
+			refusal.Hint = notPeople
+		}
+		return nil, refusal
 	}
 	return resp, nil
 }
+
+// notPeople is what to do when the Gateway takes no token of the person, a renewed one neither. With gatewayAuth workload it
+// takes those of the agent alone.
+const notPeople = `centralops login; or, where gatewayAuth is workload and only the agent may call the Gateway: centralops ask "Which accounts may I query?"`
 
 // post sends one JSON-RPC request and returns its result and the response's header.
 func (c *Client) post(ctx context.Context, id int, method string, params any, session string) (json.RawMessage, http.Header, error) {
