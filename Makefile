@@ -74,12 +74,13 @@ bench: build python ## measure the promised speeds, and a Python handler beside 
 
 # With -race, so that what is compiled here is what `make test` needs: the largest dependency takes minutes.
 .PHONY: verify
-verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of every module on its own
+verify: build/tools/staticcheck ## gofmt, vet, staticcheck, tidy and a build of every module on its own, and of all in the workspace
 	@unformatted=$$(gofmt -l $(MODULES)); [ -z "$$unformatted" ] || { echo "not gofmt'ed:"; echo "$$unformatted"; exit 1; }
 	@export GOFLAGS=-race; for module in $(MODULES); do \
 	  echo "verify $${module#$(CURDIR)/}"; cd $$module; \
 	  go mod tidy -diff; go mod verify >/dev/null; go build ./...; go vet ./...; $(CURDIR)/build/tools/staticcheck ./...; \
 	done
+	@echo "verify the workspace"; GOWORK=$(CURDIR)/go.work go build $(addsuffix /...,$(MODULES))
 	@dirty=$$(git status --porcelain); [ -z "$${CI:-}" ] || [ -z "$$dirty" ] || { echo "the tree changed:"; echo "$$dirty"; exit 1; }
 
 .PHONY: evals
