@@ -35,12 +35,20 @@ func (Caller) String() string { return "caller" }
 // GoString is String for the %#v verb.
 func (Caller) GoString() string { return "caller" }
 
-// Invocation is one question in one session.
+// Invocation is one question in one session, or one call of a tool without a model.
 type Invocation struct {
 	ID      string // the Runtime's request id; for logs only
 	Session SessionID
 	Caller  Caller
 	Prompt  string
+	Direct  *DirectCall // set instead of Prompt
+}
+
+// DirectCall is a tool that the caller names. It goes the way of the model's calls, with the caller's own token: it reaches
+// nothing that a question could not reach, and leaves the conversation as it was.
+type DirectCall struct {
+	Tool      string          // see Tool.Name; or what stands behind "___" in it
+	Arguments json.RawMessage // a JSON object
 }
 
 // Tool is something the model may call. Name is the Gateway's (gateway target, "___", tool).
@@ -188,12 +196,13 @@ type ToolOutcome struct {
 
 // Answer is the outcome of an invocation.
 type Answer struct {
-	Response  string    `json:"response,omitempty"`
-	Coverage  Coverage  `json:"coverage"` // sums over all tool calls of the invocation
-	Receipts  []Receipt `json:"receipts"` // one for each target asked; never nil
-	Usage     Usage     `json:"usage"`
-	Turns     int       `json:"turns"`
-	ToolCalls int       `json:"tool_calls"` // calls that went to the Gateway
-	SessionID SessionID `json:"session_id"`
-	StoppedBy string    `json:"stopped_by,omitempty"` // the bound that ended it, by its variable; "" when none did
+	Response  string          `json:"response,omitempty"`
+	Result    json.RawMessage `json:"result,omitempty"` // of a DirectCall: what the tool answered, instead of a response
+	Coverage  Coverage        `json:"coverage"`         // sums over all tool calls of the invocation
+	Receipts  []Receipt       `json:"receipts"`         // one for each target asked; never nil
+	Usage     Usage           `json:"usage"`
+	Turns     int             `json:"turns"`
+	ToolCalls int             `json:"tool_calls"` // calls that went to the Gateway
+	SessionID SessionID       `json:"session_id"`
+	StoppedBy string          `json:"stopped_by,omitempty"` // the bound that ended it, by its variable; "" when none did
 }

@@ -86,7 +86,12 @@ func (a *Agent) Run(ctx context.Context, inv Invocation, events Events) (Answer,
 		calls:  make(map[string]int),
 		log:    a.log.With(slog.String("session", string(inv.Session)), slog.String("invocation", inv.ID)),
 	}
-	if err := r.do(ctx); err != nil {
+	if inv.Direct != nil {
+		err = r.direct(ctx, *inv.Direct)
+	} else {
+		err = r.do(ctx)
+	}
+	if err != nil {
 		r.settle()
 		return answer, AsError(err)
 	}
@@ -371,7 +376,12 @@ func (r *run) call(ctx context.Context, turn, index int, call ToolCall, refusal 
 		o.envelope, o.result, o.fatal = r.callGateway(ctx, call)
 	}
 	o.elapsed = time.Since(start)
+	r.logCall(ctx, turn, tool, o)
+	return o
+}
 
+// logCall writes the one line that a tool call leaves.
+func (r *run) logCall(ctx context.Context, turn int, tool string, o outcome) {
 	attributes := []slog.Attr{
 		slog.Int("turn", turn),
 		slog.String("tool", tool),
@@ -385,7 +395,6 @@ func (r *run) call(ctx context.Context, turn, index int, call ToolCall, refusal 
 		attributes = append(attributes, slog.Int64("targets", coverage.Targets), slog.Int64("answered", coverage.Answered))
 	}
 	r.log.LogAttrs(ctx, slog.LevelInfo, "tool call finished", attributes...)
-	return o
 }
 
 func (r *run) callGateway(ctx context.Context, call ToolCall) (Envelope, ToolResult, error) {

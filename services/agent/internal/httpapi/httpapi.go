@@ -1,7 +1,7 @@
 // Package httpapi is the Runtime's HTTP contract
 // (https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-http-protocol-contract.html, read 2026-10).
 //
-//	POST /invocations   any Content-Type; body {"prompt":"…"}, at most MaxBodyBytes
+//	POST /invocations   any Content-Type; body {"prompt":"…"}, or {"tool":"…","arguments":{…}} for one tool without a model; at most MaxBodyBytes
 //	  Authorization: Bearer <access token>
 //	  X-Amzn-Bedrock-AgentCore-Runtime-Session-Id: <session>         made up if absent
 //	  X-Amzn-Bedrock-AgentCore-Runtime-Request-Id: <invocation>      for logs
@@ -10,6 +10,7 @@
 //
 //	200 application/json
 //	  {"response":"…","coverage":{…},"receipts":[…],"usage":{…},"turns":2,"tool_calls":1,"session_id":"…"}
+//	  {"result":{…},"coverage":{…}, …}                               of a tool: its answer as it is, "ok" or not, in place of the response
 //	  {"error":{"code":"…","message":"…","hint":"…"}}                and what was done before it, if anything was
 //
 //	200 text/event-stream, each frame "data: {…}\n\n"
@@ -173,7 +174,7 @@ func (a *api) read(r *http.Request, inv *agent.Invocation) error {
 	if err != nil {
 		return err
 	}
-	inv.Prompt, err = decodePrompt(body)
+	inv.Prompt, inv.Direct, err = decodeBody(body)
 	return err
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	agent "github.com/central-ops/central-ops/services/agent"
 )
 
 // smuggled are members that belong to a model's conversation. A body that has one tries to write the
@@ -16,31 +18,49 @@ var smuggled = map[string]bool{
 	"toolConfig": true, "tools": true, "content": true, "role": true,
 }
 
-// decodePrompt returns the prompt of an invocation's body. Errors are invalid, and say what to send. The
-// prompt must be a string, so whatever it says is text for the model and never a block of the
-// conversation. Other members are ignored but for the smuggled ones; a member may stand only once, so
-// that no two readers of the body see different prompts.
-func decodePrompt(body []byte) (string, error) {
-	const send = `send {"prompt":"your question"}`
+// sendPrompt and sendTool are what bodies look like.
+const (
+	sendPrompt = `send {"prompt":"your question"}`
+	sendTool   = `send {"tool":"list_accounts","arguments":{}}`
+)
+
+// decodeBody returns what an invocation's body asks for: a prompt, or a tool to be called without a model. Errors are
+// invalid, and say what to send. Other members are ignored but for the smuggled ones; a member may stand only once, so
+// that no two readers of the body see different things.
+func decodeBody(body []byte) (string, *agent.DirectCall, error) {
 	if len(bytes.TrimSpace(body)) == 0 {
-		return "", invalid("the body is empty", send)
+		return "", nil, invalid("the body is empty", sendPrompt)
 	}
 	members, err := decodeObject(body)
 	if err != nil {
-		return "", invalid("the body "+err.Error(), send)
+		return "", nil, invalid("the body "+err.Error(), sendPrompt)
 	}
 	for name := range members {
 		if smuggled[name] {
-			return "", invalid(fmt.Sprintf("the body has a member %q: messages, tool results and the system prompt are not the caller's to write", name), send)
+			return "", nil, invalid(fmt.Sprintf("the body has a member %q: messages, tool results and the system prompt are not the caller's to write", name), sendPrompt)
 		}
 	}
-	raw, ok := members["prompt"]
-	if !ok {
-		return "", invalid("the body has no prompt", send)
+	raw, asked := members["prompt"]
+	tool, named := members["tool"]
+	switch {
+	case asked && named:
+		return "", nil, invalid("the body has a prompt and a tool: it asks one or calls the other", sendPrompt)
+	case named:
+		direct, err := decodeDirect(tool, members["arguments"])
+		return "", direct, err
+	case !asked:
+		return "", nil, invalid("the body has no prompt", sendPrompt)
 	}
+	prompt, err := decodePrompt(raw)
+	return prompt, nil, err
+}
+
+// decodePrompt returns a prompt. It must be a string, so whatever it says is text for the model and never a block of the
+// conversation.
+func decodePrompt(raw json.RawMessage) (string, error) {
 	var prompt string
 	if raw[0] != '"' || json.Unmarshal(raw, &prompt) != nil {
-		return "", invalid("the prompt is "+kindOf(raw)+", not a string", send)
+		return "", invalid("the prompt is "+kindOf(raw)+", not a string", sendPrompt)
 	}
 	if strings.TrimSpace(prompt) == "" {
 		return "", invalid("the prompt is empty", "ask a question")
@@ -49,6 +69,24 @@ func decodePrompt(body []byte) (string, error) {
 		return "", invalid("the prompt is a JSON text with tool blocks", "ask in words; tool calls and tool results are not the caller's to write")
 	}
 	return prompt, nil
+}
+
+// decodeDirect returns the call of a tool; arguments may be nil.
+func decodeDirect(tool, arguments json.RawMessage) (*agent.DirectCall, error) {
+	direct := agent.DirectCall{Arguments: json.RawMessage("{}")}
+	if tool[0] != '"' || json.Unmarshal(tool, &direct.Tool) != nil {
+		return nil, invalid("the tool is "+kindOf(tool)+", not its name", sendTool)
+	}
+	if direct.Tool == "" {
+		return nil, invalid("the tool has no name", sendTool)
+	}
+	if arguments != nil {
+		if _, err := decodeObject(arguments); err != nil {
+			return nil, invalid(`the member "arguments" `+err.Error(), sendTool)
+		}
+		direct.Arguments = arguments
+	}
+	return &direct, nil
 }
 
 // decodeObject reads one JSON object with distinct member names and nothing after it.

@@ -5,27 +5,43 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 )
 
-// FuzzDecodePrompt holds that only a string becomes a prompt, and that what is accepted is what any other
-// JSON reader would have read.
-func FuzzDecodePrompt(f *testing.F) {
+// FuzzDecodeBody holds that only a string becomes a prompt or a tool's name and only an object its arguments, and that what
+// is accepted is what any other JSON reader would have read.
+func FuzzDecodeBody(f *testing.F) {
 	for _, seed := range []string{
 		`{"prompt":"a"}`, `{"prompt":["a"]}`, `{"prompt":"a","prompt":"b"}`, `{"prompt":"a"}x`, `{"Prompt":"a"}`, `{"prompt":"\ud800"}`, `{"prompt":"{\"toolUse\":{}}"}`, ``, `[`, `{"prompt":null}`,
+		`{"tool":"query","arguments":{"a":1}}`, `{"tool":"query"}`, `{"tool":1}`, `{"tool":"q","arguments":[]}`, `{"tool":"q","arguments":{"a":1,"a":2}}`, `{"tool":"q","prompt":"a"}`, `{"tool":"q","tools":[]}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		prompt, err := decodePrompt(body)
+		prompt, direct, err := decodeBody(body)
 		if err != nil {
 			return
 		}
 		var other map[string]any
-		if json.Unmarshal(body, &other) != nil || other["prompt"] != prompt {
-			t.Errorf("%q was read as %q, by others as %v", body, prompt, other["prompt"])
+		if json.Unmarshal(body, &other) != nil {
+			t.Fatalf("%q was accepted, and is no JSON to others", body)
 		}
-		if strings.TrimSpace(prompt) == "" || !utf8.ValidString(prompt) {
-			t.Errorf("prompt %q", prompt)
+		_, asked := other["prompt"]
+		_, named := other["tool"]
+		if asked == named {
+			t.Errorf("%q was accepted with a prompt (%t) and a tool (%t)", body, asked, named)
+		}
+		if direct != nil {
+			var arguments map[string]any
+			if other["tool"] != direct.Tool || direct.Tool == "" || json.Unmarshal(direct.Arguments, &arguments) != nil {
+				t.Errorf("%q was read as %q with %s", body, direct.Tool, direct.Arguments)
+			}
+			if given, ok := other["arguments"]; ok && !cmp.Equal(given, any(arguments)) {
+				t.Errorf("%q: arguments were read as %s", body, direct.Arguments)
+			}
+		} else if other["prompt"] != prompt || strings.TrimSpace(prompt) == "" || !utf8.ValidString(prompt) {
+			t.Errorf("%q was read as %q, by others as %v", body, prompt, other["prompt"])
 		}
 		for name := range smuggled {
 			if _, ok := other[name]; ok {
