@@ -109,6 +109,28 @@ func TestDoctorOnHealthyPlatform(t *testing.T) {
 	}
 }
 
+// Where the Gateway takes the agent's tokens alone, doctor sees that, and what is behind it by way of the agent.
+func TestDoctorByTheAgent(t *testing.T) {
+	t.Parallel()
+	o := options()
+	o.GatewayAuth = "workload"
+	p := startOwn(t, o)
+	found, status := doctor(t, p, signIn(t, p, "alice").Access)
+	if failed := found.failed(); len(failed) > 0 || status != 0 {
+		t.Errorf("status %d, failed: %q: %+v", status, failed, found.Checks)
+	}
+	for _, finding := range found.Findings {
+		if finding.State == "refuted" || finding.State == "unclear" && finding.Evidence != "the Gateway takes the agent's tokens alone" {
+			t.Errorf("%s: %s: %s", finding.State, finding.Statement, finding.Evidence)
+		}
+	}
+	p.STS.Inject(stsfront.Fault{Account: "333333333333", Denied: true})
+	found, status = doctor(t, p, signIn(t, p, "bob").Access) // no role session is kept for him
+	if failed := found.failed(); status != 1 || !slices.Equal(failed, []string{"target role 333333333333"}) {
+		t.Errorf("a target role that does not trust the bridge: status %d, failed: %q: %+v", status, failed, found.Checks)
+	}
+}
+
 // One thing is broken at a time, behind the client's back; doctor finds that one first and says what to do next.
 func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	t.Parallel()

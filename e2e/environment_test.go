@@ -82,13 +82,11 @@ func openMode(t *testing.T, mode string) environment {
 	if live == "" && mode == "workload" {
 		o := options()
 		o.GatewayAuth = mode
-		s := sample(t, startOwn(t, o))
-		s.GatewayAuth = mode
-		return s
+		return sample(t, startOwn(t, o))
 	}
 	s := open(t)
-	if got := cmp.Or(s.GatewayAuth, "user"); got != mode {
-		t.Skipf("not on stack %s: its gatewayAuth is %s", s.Name, got)
+	if s.GatewayAuth != mode {
+		t.Skipf("not on stack %s: its gatewayAuth is %s", s.Name, s.GatewayAuth)
 	}
 	return s
 }
@@ -117,6 +115,9 @@ func (s environment) ask(t *testing.T, person e2e.Person, prompt string) e2e.Ans
 	return answer
 }
 
+// role returns the name of the target roles.
+func (s environment) role() string { return cmp.Or(s.TargetRole, "CentralOpsTargetRole") }
+
 func (s environment) check(t *testing.T, person e2e.Person, prompt string, answer e2e.Answer) {
 	t.Helper()
 	for _, mark := range s.Marks {
@@ -131,7 +132,7 @@ func (s environment) check(t *testing.T, person e2e.Person, prompt string, answe
 		if r.Status != "ok" {
 			continue
 		}
-		role := "arn:aws:iam::" + r.AccountID + ":role/" + cmp.Or(s.TargetRole, "CentralOpsTargetRole")
+		role := "arn:aws:iam::" + r.AccountID + ":role/" + s.role()
 		if r.RoleARN != role || r.SourceIdentity != person.Username || r.APICalls == 0 || r.AccountName != s.name(r.AccountID) {
 			t.Errorf("%q: receipt %+v, want one with API calls of %s for %s", prompt, r, role, person.Username)
 		}

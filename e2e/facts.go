@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 )
 
 // Facts is what the stories know about an environment besides its outputs. Those of the sample environment are in
 // testdata/sample.json; for a deployed one they are a file of the same form, see docs/live-stories.md. What is left out is
 // not asked, or held to its form alone: coverage adds up, receipts name the role and the person.
 type Facts struct {
-	GatewayAuth string    `json:"gateway_auth,omitempty"` // user or workload, as central-ops:gatewayAuth has it; "" means user
 	Ops         Person    `json:"ops"`                    // may query every one of Accounts
 	Viewer      Person    `json:"viewer"`                 // may query those of Accounts that say so, and no other
 	Accounts    []Account `json:"accounts"`               // all accounts of the environment
@@ -71,9 +69,6 @@ func ReadFacts(path string, getenv func(string) string) (Facts, error) {
 	if len(f.Regions) != 2 {
 		faults = append(faults, fmt.Errorf("regions: want two, the bridge's own first: got %q", f.Regions))
 	}
-	if !slices.Contains([]string{"", "user", "workload"}, f.GatewayAuth) {
-		faults = append(faults, fmt.Errorf("gateway_auth: must be user or workload: got %q", f.GatewayAuth))
-	}
 	if err := errors.Join(faults...); err != nil {
 		return Facts{}, fmt.Errorf("read facts: %s:\n%w", path, err)
 	}
@@ -105,7 +100,7 @@ func ParseStack(name string, text []byte) (Stack, error) {
 	var faults []error
 	for output, field := range map[string]*string{
 		"region": &s.Region, "userPoolId": &s.UserPoolID, "userPoolClientId": &s.ClientID, "hostedUiUrl": &s.HostedUI, "runtimeUrl": &s.RuntimeURL, "runtimeArn": &s.RuntimeARN,
-		"runtimeQualifier": &s.Qualifier, "gatewayUrl": &s.GatewayURL, "discoveryUrl": &s.DiscoveryURL, "mcpEndpoint": &s.MCPEndpoint,
+		"runtimeQualifier": &s.Qualifier, "gatewayUrl": &s.GatewayURL, "gatewayAuth": &s.GatewayAuth, "discoveryUrl": &s.DiscoveryURL, "mcpEndpoint": &s.MCPEndpoint,
 		"targetRoleName": &s.TargetRole,
 	} {
 		if *field = outputs[output]; *field == "" {

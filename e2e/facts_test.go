@@ -13,14 +13,14 @@ import (
 func TestReadFactsReportsEveryFault(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "facts.json")
-	if err := os.WriteFile(path, []byte(`{"ops":{"username":"ada"},"viewer":{"username":"bob"},"regions":["us-east-1"],"gateway_auth":"both"}`), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(`{"ops":{"username":"ada"},"viewer":{"username":"bob"},"regions":["us-east-1"]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := e2e.ReadFacts(path, func(string) string { return "" })
 	if err == nil {
 		t.Fatal("ReadFacts took them")
 	}
-	for _, want := range []string{"E2E_OPS_PASSWORD", "E2E_VIEWER_PASSWORD", "accounts: must", `got ["us-east-1"]`, `got "both"`} {
+	for _, want := range []string{"E2E_OPS_PASSWORD", "E2E_VIEWER_PASSWORD", "accounts: must", `got ["us-east-1"]`} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %s:\n%v", want, err)
 		}
@@ -38,7 +38,7 @@ func TestParseStack(t *testing.T) {
 	t.Parallel()
 	outputs := map[string]string{
 		"region": "eu-west-1", "userPoolId": "pool", "userPoolClientId": "client", "hostedUiUrl": "https://pages", "runtimeUrl": "https://runtime", "runtimeArn": "arn:runtime/a",
-		"runtimeQualifier": "live", "gatewayUrl": "https://gateway/mcp", "discoveryUrl": "https://discovery", "mcpEndpoint": "https://mcp", "targetRoleName": "Role",
+		"runtimeQualifier": "live", "gatewayUrl": "https://gateway/mcp", "gatewayAuth": "workload", "discoveryUrl": "https://discovery", "mcpEndpoint": "https://mcp", "targetRoleName": "Role",
 	}
 	page, program := readTree(t, "docs/deploy.md"), readTree(t, "infra/environment.go")
 	text := "{"
@@ -54,7 +54,7 @@ func TestParseStack(t *testing.T) {
 	}
 	want := e2e.Stack{
 		Name: "dev", Region: "eu-west-1", UserPoolID: "pool", ClientID: "client", HostedUI: "https://pages", RuntimeURL: "https://runtime", RuntimeARN: "arn:runtime/a",
-		Qualifier: "live", GatewayURL: "https://gateway/mcp", DiscoveryURL: "https://discovery", MCPEndpoint: "https://mcp", TargetRole: "Role",
+		Qualifier: "live", GatewayURL: "https://gateway/mcp", GatewayAuth: "workload", DiscoveryURL: "https://discovery", MCPEndpoint: "https://mcp", TargetRole: "Role",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("ParseStack mismatch (-want +got):\n%s", diff)
@@ -73,7 +73,7 @@ func TestStackIsAProfile(t *testing.T) {
 	u := newUserOf(t, e2e.Stack{
 		Name: "dev", Region: "eu-west-1", UserPoolID: "eu-west-1_pool", ClientID: "client", CognitoEndpoint: "https://cognito", HostedUI: "https://pages",
 		RuntimeURL: "https://runtime", RuntimeARN: "arn:aws:bedrock-agentcore:eu-west-1:111111111111:runtime/a", Qualifier: "live",
-		GatewayURL: "https://gateway/mcp", DiscoveryURL: "https://pool", MCPEndpoint: "https://mcp", TargetRole: "Reader",
+		GatewayURL: "https://gateway/mcp", GatewayAuth: "user", DiscoveryURL: "https://pool", MCPEndpoint: "https://mcp", TargetRole: "Reader",
 	})
 	if printed, _ := u.run("whoami"); !strings.Contains(printed, "you are not signed in to dev") {
 		t.Errorf("printed %q", printed)

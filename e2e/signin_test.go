@@ -56,7 +56,19 @@ func (u *user) command(args ...string) *exec.Cmd {
 // run returns what a command printed, both streams, and its exit status.
 func (u *user) run(args ...string) (string, int) {
 	u.t.Helper()
+	return u.ends(u.command(args...))
+}
+
+// runWith is run for who has an access token and did not sign in.
+func (u *user) runWith(token string, args ...string) (string, int) {
+	u.t.Helper()
 	command := u.command(args...)
+	command.Env = append(command.Env, "CENTRALOPS_ACCESS_TOKEN="+token)
+	return u.ends(command)
+}
+
+func (u *user) ends(command *exec.Cmd) (string, int) {
+	u.t.Helper()
 	printed, err := command.CombinedOutput()
 	if command.ProcessState == nil {
 		u.t.Fatal(err)

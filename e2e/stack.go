@@ -29,6 +29,7 @@ type Stack struct {
 	RuntimeARN      string `json:"runtime_arn"`                // the agent
 	Qualifier       string `json:"qualifier,omitempty"`        // endpoint of the agent; "" means DEFAULT
 	GatewayURL      string `json:"gateway_url"`                // MCP endpoint of the Gateway, ends in /mcp
+	GatewayAuth     string `json:"gateway_auth"`               // user or workload: whose tokens the Gateway takes
 	DiscoveryURL    string `json:"discovery_url"`              // OpenID discovery document of the pool
 	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`     // AWS MCP Server; "" means the Region's own
 	TargetRole      string `json:"-"`                          // name of the role in every account; "" means CentralOpsTargetRole. No client needs it

@@ -251,8 +251,8 @@ func TestUnknownAccount(t *testing.T) {
 	stack.names(t, prompt, answer.Response, nil)
 }
 
-// In both modes the person who asked stands in the receipts. In user mode the Gateway takes people's tokens, in workload
-// mode the agent's alone.
+// In both modes the person who asked stands in the receipts, and the client lists the accounts. In user mode the Gateway
+// takes people's tokens, in workload mode the agent's alone.
 func TestBothGatewayModes(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"user", "workload"} {
@@ -264,7 +264,14 @@ func TestBothGatewayModes(t *testing.T) {
 			answer := stack.ask(t, stack.Viewer, prompt)
 			stack.complete(t, prompt, answer, "", account)
 
-			reply, err := stack.CallTool(t.Context(), stack.token(t, stack.Viewer), nil, "bridge___list_accounts", map[string]any{})
+			token := stack.token(t, stack.Viewer)
+			u := newUserOf(t, stack.Stack)
+			for command, want := range map[string]string{"accounts": stack.role() + "  ok", "whoami": "Verified     yes"} {
+				if printed, status := u.runWith(token, command); status != 0 || !strings.Contains(printed, account.ID) || !strings.Contains(printed, want) {
+					t.Errorf("%s: status %d, want %q in\n%s", command, status, want, printed)
+				}
+			}
+			reply, err := stack.CallTool(t.Context(), token, nil, "bridge___list_accounts", map[string]any{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -217,6 +217,7 @@ func declare(ctx *pulumi.Context, c Config, made artifacts) error {
 		"gatewayId":        g.ID,
 		"gatewayArn":       g.ARN,
 		"gatewayUrl":       g.URL,
+		"gatewayAuth":      pulumi.String(c.GatewayAuth),
 		"mcpEndpoint":      pulumi.String(c.MCPEndpoint),
 		"bridgeRoleArn":    b.RoleARN,
 		"targetRoleName":   pulumi.String(c.TargetRole),

@@ -244,7 +244,7 @@ func (p *Platform) start(ctx context.Context, o Options) error {
 	if err := p.startRuntime(o, records, trapURL); err != nil {
 		return err
 	}
-	p.Stack = e2e.Stack{Name: "local", Region: Region, UserPoolID: p.Seeded.UserPoolID, ClientID: p.Seeded.ClientID, RuntimeARN: records.Runtime.ARN}
+	p.Stack = e2e.Stack{Name: "local", Region: Region, UserPoolID: p.Seeded.UserPoolID, ClientID: p.Seeded.ClientID, RuntimeARN: records.Runtime.ARN, GatewayAuth: o.GatewayAuth}
 	if o.Deployment != nil {
 		p.Stack = o.Deployment.Stack
 	}

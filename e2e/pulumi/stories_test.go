@@ -36,7 +36,7 @@ func TestStoriesOnTheDeployment(t *testing.T) {
 	b := open(t)
 	w := newWorld(t, b)
 
-	t.Run("user", func(t *testing.T) { w.pass(t, "user", stories...) })
+	t.Run("user", func(t *testing.T) { w.pass(t, stories...) })
 	t.Run("one role cannot be assumed", func(t *testing.T) {
 		w := *w
 		w.Deployment.AlterRole = func(r *iampolicy.Role) {
@@ -46,23 +46,23 @@ func TestStoriesOnTheDeployment(t *testing.T) {
 		}
 		w.facts.Accounts = slices.Clone(w.facts.Accounts)
 		w.facts.Accounts[2].Unreachable = true
-		w.pass(t, "user", "TestPartialAnswer")
+		w.pass(t, "TestPartialAnswer")
 	})
 	t.Run("slow upstream", func(t *testing.T) {
 		w := *w
 		w.slow = true
-		w.pass(t, "user", "TestAskAboutOneAccount")
+		w.pass(t, "TestAskAboutOneAccount")
 	})
 	for _, wrong := range wrongValues {
-		t.Run(wrong.name, func(t *testing.T) { w.fail(t, "user", wrong) })
+		t.Run(wrong.name, func(t *testing.T) { w.fail(t, wrong) })
 	}
 
 	b.project = b.root
 	b.set(t, "central-ops:gatewayAuth", "workload")
 	b.pulumi(t, "up", "--yes", "--skip-preview")
-	t.Run("workload", func(t *testing.T) { w.pass(t, "workload", stories...) })
+	t.Run("workload", func(t *testing.T) { w.pass(t, stories...) })
 	for _, wrong := range wrongValuesOfWorkload {
-		t.Run(wrong.name, func(t *testing.T) { w.fail(t, "workload", wrong) })
+		t.Run(wrong.name, func(t *testing.T) { w.fail(t, wrong) })
 	}
 }
 
@@ -321,7 +321,7 @@ func newWorld(t *testing.T, b *box) *world {
 }
 
 // run runs stories on a platform that is started from the deployment, and returns what they print.
-func (w world) run(t *testing.T, mode string, names ...string) (string, error) {
+func (w world) run(t *testing.T, names ...string) (string, error) {
 	t.Helper()
 	options := local.Options{Binaries: w.binaries, Tools: "../../services/bridge/tools.json", Python: w.python, Deployment: &w.Deployment}
 	if w.slow {
@@ -332,7 +332,7 @@ func (w world) run(t *testing.T, mode string, names ...string) (string, error) {
 		t.Fatal(err)
 	}
 	t.Cleanup(platform.Close)
-	w.facts.GatewayAuth, w.facts.Addresses = mode, platform.Stack
+	w.facts.Addresses = platform.Stack
 	encoded, err := json.Marshal(w.facts)
 	if err != nil {
 		t.Fatal(err)
@@ -369,9 +369,9 @@ func (w world) personInTrail(t *testing.T, platform *local.Platform) {
 }
 
 // pass wants every story to pass; one that is skipped does not count.
-func (w world) pass(t *testing.T, mode string, names ...string) {
+func (w world) pass(t *testing.T, names ...string) {
 	t.Helper()
-	printed, err := w.run(t, mode, names...)
+	printed, err := w.run(t, names...)
 	for _, name := range names {
 		if !strings.Contains(printed, "--- PASS: "+name+" (") {
 			t.Errorf("%s did not pass", name)
@@ -383,7 +383,7 @@ func (w world) pass(t *testing.T, mode string, names ...string) {
 }
 
 // fail wants the story to fail with the expected text once the value is wrong.
-func (w world) fail(t *testing.T, mode string, wrong wrongValue) {
+func (w world) fail(t *testing.T, wrong wrongValue) {
 	t.Helper()
 	w.Alter, w.slow = wrong.alter, wrong.slow
 	var met atomic.Bool // the words are in a document that was read
@@ -399,7 +399,7 @@ func (w world) fail(t *testing.T, mode string, wrong wrongValue) {
 			*document = strings.ReplaceAll(*document, wrong.old, wrong.with)
 		}
 	}
-	printed, err := w.run(t, mode, wrong.story)
+	printed, err := w.run(t, wrong.story)
 	switch {
 	case wrong.role != "" && !met.Load():
 		t.Errorf("no document of %s that was read holds %q", wrong.role, wrong.old)

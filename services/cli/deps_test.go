@@ -16,8 +16,9 @@ func TestDependencies(t *testing.T) {
 		module:                        {}, // plain types
 		module + "/internal/bearer":   {module},
 		module + "/internal/cognito":  {module, module + "/internal/bearer"}, // bearer says why a request got no answer
-		module + "/internal/gateway":  {module, module + "/internal/bearer"},
-		module + "/internal/runtime":  {module, module + "/internal/bearer"},
+		module + "/internal/bridge":   {module, module + "/internal/bearer"},
+		module + "/internal/gateway":  {module, module + "/internal/bearer", module + "/internal/bridge"}, // bridge says what its answers mean
+		module + "/internal/runtime":  {module, module + "/internal/bearer", module + "/internal/bridge"},
 		module + "/internal/profile":  {module},
 		module + "/internal/markdown": {},
 		module + "/internal/terminal": {},

@@ -5,15 +5,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
+	"github.com/central-ops/central-ops/services/cli/internal/bridge"
 	"github.com/central-ops/central-ops/services/cli/internal/cognito"
 	"github.com/central-ops/central-ops/services/cli/internal/gateway"
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
+	"github.com/central-ops/central-ops/services/cli/internal/profile"
+	"github.com/central-ops/central-ops/services/cli/internal/runtime"
 )
 
 // The probe of a target role: a read that costs nothing, that every read policy permits, that exists
@@ -41,11 +45,11 @@ whether its target role can be used, and if not, why.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			gw, err := a.gateway()
+			p, store, err := a.bridgeProfile()
 			if err != nil {
 				return err
 			}
-			states, err := a.accounts(ctx, gw, !listOnly)
+			states, err := a.accounts(ctx, wayToBridge(p, a.client(p, store)), !listOnly)
 			if err != nil {
 				return err
 			}
@@ -66,41 +70,40 @@ whether its target role can be used, and if not, why.`,
 	return cmd
 }
 
-// gateway returns the client of the profile's Gateway.
-func (a *app) gateway() (*gateway.Client, error) {
-	p, store, err := a.profile("gateway_url")
-	if err != nil {
-		return nil, err
+// wayToBridge returns how the profile's people call the bridge's tools.
+func wayToBridge(p profile.Profile, client *http.Client) bridge.Caller {
+	if p.ByAgent() {
+		return &runtime.Client{Base: p.RuntimeURL, ARN: p.RuntimeARN, Qualifier: p.Qualifier, Session: centralops.NewSessionID(), HTTP: client}
 	}
-	return &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}, nil
+	return &gateway.Client{URL: p.GatewayURL, HTTP: client}
 }
 
 // listAccounts returns the accounts that the person may query, in the bridge's order; not nil.
-func listAccounts(ctx context.Context, gw *gateway.Client) ([]centralops.Account, error) {
+func listAccounts(ctx context.Context, by bridge.Caller) ([]centralops.Account, error) {
 	listed := struct {
 		Accounts []centralops.Account `json:"accounts"`
 	}{Accounts: []centralops.Account{}}
-	err := askBridge(ctx, gw, "list_accounts", map[string]any{}, &listed)
+	err := askBridge(ctx, by, "list_accounts", map[string]any{}, &listed)
 	return listed.Accounts, err
 }
 
 // query returns the targets of one query, in the bridge's order.
-func query(ctx context.Context, gw *gateway.Client, arguments map[string]any) ([]centralops.Target, error) {
+func query(ctx context.Context, by bridge.Caller, arguments map[string]any) ([]centralops.Target, error) {
 	var answer struct {
 		Results []centralops.Target `json:"results"`
 	}
-	err := askBridge(ctx, gw, "query", arguments, &answer)
+	err := askBridge(ctx, by, "query", arguments, &answer)
 	return answer.Results, err
 }
 
 // probe asks each account whether its target role can be used.
-func probe(ctx context.Context, gw *gateway.Client) ([]centralops.Target, error) {
-	return query(ctx, gw, map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
+func probe(ctx context.Context, by bridge.Caller) ([]centralops.Target, error) {
+	return query(ctx, by, map[string]any{"accounts": []string{"all"}, "service": probeService, "operation": probeOperation})
 }
 
 // askBridge calls a tool of the bridge and decodes its answer.
-func askBridge(ctx context.Context, gw *gateway.Client, tool string, arguments, into any) error {
-	raw, err := gw.Bridge(ctx, tool, arguments)
+func askBridge(ctx context.Context, by bridge.Caller, tool string, arguments, into any) error {
+	raw, err := by.Bridge(ctx, tool, arguments)
 	if err != nil {
 		return err
 	}
@@ -112,11 +115,11 @@ func askBridge(ctx context.Context, gw *gateway.Client, tool string, arguments, 
 
 // accounts returns the accounts that the person may query, in the bridge's order; probed, it asks
 // each whether its target role can be used.
-func (a *app) accounts(ctx context.Context, gw *gateway.Client, probed bool) ([]accountState, error) {
+func (a *app) accounts(ctx context.Context, by bridge.Caller, probed bool) ([]accountState, error) {
 	if probed {
 		defer a.newStatus("asking all accounts").Close()
 	}
-	listed, err := listAccounts(ctx, gw)
+	listed, err := listAccounts(ctx, by)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +130,7 @@ func (a *app) accounts(ctx context.Context, gw *gateway.Client, probed bool) ([]
 	if !probed || len(states) == 0 {
 		return states, nil
 	}
-	targets, err := probe(ctx, gw)
+	targets, err := probe(ctx, by)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +210,7 @@ the bridge, which verifies the token; without it the claims are only what the to
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			p, store, err := a.profile("gateway_url")
+			p, store, err := a.bridgeProfile()
 			if err != nil {
 				return err
 			}
@@ -219,8 +222,7 @@ the bridge, which verifies the token; without it the claims are only what the to
 			if err != nil {
 				return &centralops.Error{Code: centralops.Unauthenticated, Message: "the access token can't be read: " + err.Error(), Hint: "centralops login", Err: err}
 			}
-			gw := &gateway.Client{URL: p.GatewayURL, HTTP: a.client(p, store)}
-			states, failed := a.accounts(ctx, gw, false)
+			states, failed := a.accounts(ctx, wayToBridge(p, a.client(p, store)), false)
 			if asJSON {
 				accounts, groups := make([]centralops.Account, len(states)), append([]string{}, claims.Groups...) // not null if empty
 				for i, s := range states {
@@ -235,6 +237,9 @@ the bridge, which verifies the token; without it the claims are only what the to
 				return failed
 			}
 			verified := "yes, by the Gateway and the bridge"
+			if p.ByAgent() {
+				verified = "yes, by the Runtime and the bridge"
+			}
 			if failed != nil {
 				verified = "no"
 			}

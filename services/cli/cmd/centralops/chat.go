@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
-	"github.com/central-ops/central-ops/services/cli/internal/gateway"
+	"github.com/central-ops/central-ops/services/cli/internal/bridge"
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
 	"github.com/central-ops/central-ops/services/cli/internal/runtime"
 	"github.com/central-ops/central-ops/services/cli/internal/terminal"
@@ -47,7 +47,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 			client := a.client(p, store)
 			editor := terminal.NewEditor(a.stdin, a.stdout.file, store.HistoryPath(p.Name), completeSlash)
 			c := &chat{app: a, editor: editor, agent: a.agent(p, client), session: session, timeout: timeout,
-				gateway: &gateway.Client{URL: p.GatewayURL, HTTP: client}, directory: newDirectory(p, client)}
+				bridge: wayToBridge(p, client), directory: newDirectory(p, client)}
 			fmt.Fprintf(a.stdout, "Ask about your AWS accounts (%s). /help lists commands, Ctrl-D ends.\n", markdown.CleanLine(p.Name))
 			// An interrupt cancels the program's context for good; here it is about one question.
 			return c.loop(context.WithoutCancel(cmd.Context()))
@@ -60,10 +60,10 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 
 // chat is one conversation at a terminal.
 type chat struct {
-	app     *app
-	editor  *terminal.Editor
-	agent   *runtime.Client
-	gateway *gateway.Client
+	app    *app
+	editor *terminal.Editor
+	agent  *runtime.Client
+	bridge bridge.Caller
 
 	directory *directory
 	session   string
@@ -179,7 +179,7 @@ func (c *chat) ask(ctx context.Context, question string) error {
 }
 
 func (c *chat) accounts(ctx context.Context, _ string) error {
-	states, err := c.app.accounts(ctx, c.gateway, true)
+	states, err := c.app.accounts(ctx, c.bridge, true)
 	if err != nil {
 		return err
 	}

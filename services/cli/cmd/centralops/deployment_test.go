@@ -49,7 +49,7 @@ type deployment struct {
 	challenges  map[string]string // code_challenge and redirect_uri by code
 	pageRefuses string            // the error of the sign-in page; "" shows it
 
-	bridge      bridge          // behind the Gateway
+	bridge      behindGateway
 	initialized map[string]bool // by MCP session: the client said that it is
 	called      int             // requests to the Gateway that carried a good token
 
@@ -63,6 +63,7 @@ type deployment struct {
 	groups      []string
 	openDoors   bool     // Runtime and Gateway take requests without a token
 	awsTools    []string // of the AWS MCP Server
+	awsBusy     int      // requests that it refuses with 429 before it takes one
 }
 
 // invocation is what the Runtime was sent.
@@ -281,10 +282,16 @@ func (d *deployment) invoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var in struct {
-		Prompt string `json:"prompt"`
+		Prompt    string         `json:"prompt"`
+		Tool      string         `json:"tool"`
+		Arguments map[string]any `json:"arguments"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		w.WriteHeader(http.StatusFailedDependency)
+		return
+	}
+	if in.Tool != "" {
+		d.direct(w, in.Tool, in.Arguments)
 		return
 	}
 	if in.Prompt == "" {

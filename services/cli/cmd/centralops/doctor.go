@@ -15,6 +15,7 @@ import (
 
 	centralops "github.com/central-ops/central-ops/services/cli"
 	"github.com/central-ops/central-ops/services/cli/internal/bearer"
+	"github.com/central-ops/central-ops/services/cli/internal/bridge"
 	"github.com/central-ops/central-ops/services/cli/internal/cognito"
 	"github.com/central-ops/central-ops/services/cli/internal/gateway"
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
@@ -48,6 +49,7 @@ type checkup struct {
 	token    string
 	claims   cognito.Claims
 	gateway  *gateway.Client
+	bridge   bridge.Caller
 	tools    []gateway.Tool
 	pages    int
 	accounts []centralops.Account
@@ -79,6 +81,7 @@ At the end it reports what AWS's documents leave open and a read can settle: con
 			}
 			c := &checkup{profile: p, tokens: a.tokens(p, store), noModel: noModel,
 				plain: bearer.NewPlainClient(), onCheck: func(check) {}, explained: a.explained}
+			c.plain.Transport = patient{c.plain.Transport}
 			c.http = bearer.NewClient(c.tokens)
 			if !asJSON {
 				c.onCheck = func(done check) { a.printCheck(done) }
@@ -231,15 +234,21 @@ func (c *checkup) run(ctx context.Context, configured error) {
 	c.step("Gateway refuses", configuration, func() (string, error) {
 		return c.refusesStrangers(ctx, c.profile.GatewayURL, `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}`)
 	})
-	listed := c.step("Gateway tools/list", signedIn, func() (string, error) { return c.listTools(ctx) })
-	target := c.step("gateway target", listed, c.target)
+	var target bool
+	if c.profile.ByAgent() {
+		target = c.step("Gateway tools/list", signedIn, func() (string, error) { return c.refusesPeople(ctx) })
+		c.report(check{Name: "gateway target", Status: checkSkipped, Detail: "because " + agentOnly + "; the bridge is reached through it, below"})
+	} else {
+		listed := c.step("Gateway tools/list", signedIn, func() (string, error) { return c.listTools(ctx) })
+		target = c.step("gateway target", listed, c.target)
+	}
 	if c.noModel {
 		c.report(check{Name: "model access", Status: checkSkipped, Detail: "because of --no-model"})
 	} else {
 		// The agent asks the Gateway for its tools before it asks the model.
 		c.step("model access", runtime && target, func() (string, error) { return c.model(ctx) })
 	}
-	bridge := c.step("bridge", target, func() (string, error) { return c.bridge(ctx) })
+	bridge := c.step("bridge", target && (runtime || !c.profile.ByAgent()), func() (string, error) { return c.listAccounts(ctx) })
 	c.roles(ctx, bridge)
 	c.step("AWS MCP Server", bridge, func() (string, error) { return c.awsMCP(ctx) })
 	c.step("AWS MCP tool list", configuration, func() (string, error) { return c.awsMCPTools(ctx) })
@@ -256,6 +265,7 @@ func (c *checkup) signIn(ctx context.Context) (string, error) {
 		return "", problem(centralops.Unauthenticated, "centralops login", "the access token can't be read: %v", err)
 	}
 	c.gateway = &gateway.Client{URL: c.profile.GatewayURL, HTTP: c.http}
+	c.bridge = wayToBridge(c.profile, c.http)
 	return "as " + c.claims.Username + ", token until " + c.claims.Expires.UTC().Format(time.RFC3339), nil
 }
 
@@ -399,6 +409,22 @@ func (c *checkup) model(ctx context.Context) (string, error) {
 	return fmt.Sprintf("the model answers in %d ms", time.Since(began).Milliseconds()), nil
 }
 
+// agentOnly is why people see nothing at the Gateway where gatewayAuth is workload.
+const agentOnly = "the Gateway takes the agent's tokens alone"
+
+// refusesPeople lists the tools with the person's token, which a Gateway that is for the agent alone must refuse.
+func (c *checkup) refusesPeople(ctx context.Context) (string, error) {
+	status, _, _, err := c.exchange(ctx, http.MethodPost, c.profile.GatewayURL, http.Header{"Authorization": {"Bearer " + c.token}}, toolsList)
+	if err != nil {
+		return "", err
+	}
+	if status != http.StatusUnauthorized && status != http.StatusForbidden {
+		return "", problem(centralops.Invalid, "centralops configure --gateway-auth user; or, if the stack's gatewayAuth is workload, pulumi up",
+			"your token was answered with %d, but with gateway_auth workload the Gateway takes the agent's alone", status)
+	}
+	return fmt.Sprintf("your token is refused with %d: %s", status, agentOnly), nil
+}
+
 func (c *checkup) listTools(ctx context.Context) (string, error) {
 	var err error
 	if c.tools, c.pages, err = c.gateway.Tools(ctx); err != nil {
@@ -438,9 +464,9 @@ func (c *checkup) target() (string, error) {
 	return strings.TrimSuffix(prefix, "___") + " has all tools", nil
 }
 
-func (c *checkup) bridge(ctx context.Context) (string, error) {
+func (c *checkup) listAccounts(ctx context.Context) (string, error) {
 	var err error
-	if c.accounts, err = listAccounts(ctx, c.gateway); err != nil {
+	if c.accounts, err = listAccounts(ctx, c.bridge); err != nil {
 		return "", err
 	}
 	if len(c.accounts) == 0 {
@@ -455,7 +481,7 @@ func (c *checkup) roles(ctx context.Context, bridge bool) {
 		c.step("target roles", false, nil)
 		return
 	}
-	targets, err := probe(ctx, c.gateway)
+	targets, err := probe(ctx, c.bridge)
 	if err != nil {
 		c.step("target roles", true, func() (string, error) { return "", err })
 		return
@@ -484,7 +510,7 @@ func (c *checkup) roles(ctx context.Context, bridge bool) {
 
 // awsMCP asks the AWS MCP Server, through the bridge, something that needs no account.
 func (c *checkup) awsMCP(ctx context.Context) (string, error) {
-	if _, err := c.gateway.Bridge(ctx, "search_documentation", map[string]any{"search_phrase": "AssumeRole", "limit": 1}); err != nil {
+	if _, err := c.bridge.Bridge(ctx, "search_documentation", map[string]any{"search_phrase": "AssumeRole", "limit": 1}); err != nil {
 		return "", err
 	}
 	return "the bridge reaches it", nil
@@ -498,7 +524,7 @@ func (c *checkup) awsMCPTools(ctx context.Context) (string, error) {
 	if c.profile.MCPEndpoint == "" {
 		return "", warning{"not listed: the profile has no mcp_endpoint", "centralops configure --mcp-endpoint <url>"}
 	}
-	client := &gateway.Client{URL: c.profile.MCPEndpoint, HTTP: c.plain}
+	client := &gateway.Client{Name: "the AWS MCP Server", URL: c.profile.MCPEndpoint, HTTP: c.plain}
 	tools, _, err := client.Tools(ctx)
 	if code := centralops.CodeOf(err); code == centralops.Unauthenticated || code == centralops.Forbidden {
 		return "", warning{"not listed: it wants a signature for that", "the check before this one, which goes through the bridge"}
@@ -533,7 +559,7 @@ func (c *checkup) quotas(ctx context.Context) (string, error) {
 	if !slices.ContainsFunc(c.accounts, func(a centralops.Account) bool { return a.ID == home }) {
 		return "", warning{"not read: you may not query account " + home + ", where the deployment is", "an administrator of it: aws service-quotas list-service-quotas --service-code lambda"}
 	}
-	targets, err := query(ctx, c.gateway, map[string]any{"accounts": []string{home}, "regions": []string{c.profile.Region}, "service": "service-quotas", "operation": "ListServiceQuotas",
+	targets, err := query(ctx, c.bridge, map[string]any{"accounts": []string{home}, "regions": []string{c.profile.Region}, "service": "service-quotas", "operation": "ListServiceQuotas",
 		"params": map[string]any{"ServiceCode": "lambda"}, "select": "Quotas[?QuotaCode=='" + lambdaConcurrency + "'].Value"})
 	reason := ""
 	if err != nil {
@@ -555,6 +581,36 @@ func (c *checkup) quotas(ctx context.Context) (string, error) {
 		}
 	}
 	return "", warning{"not read: " + clip(reason, maxDetail/3), "aws service-quotas list-service-quotas --service-code lambda, in account " + home}
+}
+
+// throttled are the pauses before a probe is repeated that was answered with 429.
+var throttled = []time.Duration{time.Second, 2 * time.Second}
+
+// patient repeats requests that are throttled: the AWS MCP Server takes five unsigned ones a second from an address, which
+// many people may share and doctor alone can exceed.
+// https://docs.aws.amazon.com/agent-toolkit/latest/userguide/aws-mcp-limits.html
+type patient struct{ base http.RoundTripper }
+
+func (p patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	for attempt := 0; ; attempt++ {
+		resp, err := p.base.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusTooManyRequests || attempt == len(throttled) {
+			return resp, err
+		}
+		again := req.Clone(req.Context())
+		if req.GetBody != nil {
+			if again.Body, err = req.GetBody(); err != nil {
+				return resp, nil
+			}
+		}
+		select {
+		case <-req.Context().Done():
+			return resp, nil // the refusal says more than that the time is up
+		case <-time.After(throttled[attempt]):
+			resp.Body.Close()
+			req = again
+		}
+	}
 }
 
 // problem returns the error of a check, with its next step.

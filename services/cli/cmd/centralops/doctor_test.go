@@ -180,6 +180,63 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	}
 }
 
+// Where the Gateway takes the agent's tokens alone, doctor sees to that, and looks at what is behind it by way of the agent.
+func TestDoctorByTheAgent(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	d.bridge.agents = true
+	c := signedInCLI(t, d)
+	c.env = append(c.env, "CENTRALOPS_GATEWAY_AUTH=workload")
+	found, status := c.doctor()
+	want := slices.DeleteFunc(slices.Clone(allChecks), func(name string) bool { return name == "gateway target" })
+	if diff := cmp.Diff(want, found.withStatus(checkOK)); diff != "" || status != 0 {
+		t.Errorf("healthy deployment, status %d, checks that are ok (-want +got):\n%s\n%+v", status, diff, found.Checks)
+	}
+	unseen := 0
+	for _, f := range found.Findings {
+		if f.Evidence == agentOnly {
+			unseen++
+		}
+		if f.Evidence == agentOnly && f.State != unclear {
+			t.Errorf("%+v: nothing was seen of it", f)
+		}
+	}
+	if unseen != 6 {
+		t.Errorf("%d findings say that the Gateway shows nothing, want 6: %+v", unseen, found.Findings)
+	}
+	d.bridge.states = map[string]string{"222222222222": "denied"}
+	if found, status = c.doctor(); status != 3 || !slices.Equal(found.withStatus(checkFailed), []string{"target role 222222222222"}) {
+		t.Errorf("a role that can't be assumed: status %d, failed %q", status, found.withStatus(checkFailed))
+	}
+	d.bridge.agents = false
+	if found, status = c.doctor(); status != 1 || !slices.Equal(found.withStatus(checkFailed), []string{"Gateway tools/list"}) {
+		t.Errorf("a Gateway that takes people's tokens all the same: status %d, failed %q", status, found.withStatus(checkFailed))
+	}
+}
+
+// The AWS MCP Server takes few requests without a signature. Doctor waits for its turn, and in the end says who refused.
+func TestDoctorWaitsItsTurn(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	d.awsBusy = len(throttled)
+	c := signedInCLI(t, d)
+	if found, status := c.doctor(); status != 0 || len(found.withStatus(checkFailed)) > 0 {
+		t.Errorf("status %d, %+v", status, found.Checks)
+	}
+	d.awsBusy = len(throttled) + 1
+	found, status := c.doctor()
+	if failed := found.withStatus(checkFailed); status != 1 || !slices.Equal(failed, []string{"AWS MCP tool list"}) {
+		t.Fatalf("status %d, failed %q", status, failed)
+	}
+	for _, c := range found.Checks {
+		if c.Name == "AWS MCP tool list" && (!strings.Contains(c.Detail, "the AWS MCP Server answered 429: Too many requests.") || c.Next != "again in a minute") {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
 func TestDoctorHuman(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)

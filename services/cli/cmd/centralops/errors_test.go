@@ -116,9 +116,9 @@ func TestErrors(t *testing.T) {
 	show("the Gateway answers 502", c, "accounts")
 	d.bridge.status = 401
 	show("the Gateway takes no token of people", c, "accounts")
-	d.bridge = bridge{fail: map[string]string{"list_accounts": ""}}
+	d.bridge = behindGateway{fail: map[string]string{"list_accounts": ""}}
 	show("the bridge fails", c, "accounts")
-	d.bridge = bridge{tools: []string{}}
+	d.bridge = behindGateway{tools: []string{}}
 	show("there is no bridge", c, "accounts")
 
 	d.expire()

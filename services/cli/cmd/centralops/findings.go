@@ -63,6 +63,8 @@ func (c *checkup) findings(ctx context.Context) []finding {
 	}
 	onePage := claim{"gateway-page-size", "a page of tools/list holds more tools than the bridge has"}
 	switch {
+	case c.profile.ByAgent():
+		found = append(found, onePage.open(agentOnly))
 	case c.pages == 1:
 		found = append(found, onePage.settled(true, "%d tools came on one page", len(c.tools)))
 	case c.pages > 1:
@@ -95,6 +97,9 @@ func (c *checkup) badToken(ctx context.Context, assumed claim, want int, url, bo
 // withoutPath asks the Gateway at its bare host.
 func (c *checkup) withoutPath(ctx context.Context) finding {
 	assumed := claim{"", "the Gateway serves MCP at /mcp only"}
+	if c.profile.ByAgent() {
+		return assumed.open(agentOnly)
+	}
 	bare, ok := strings.CutSuffix(c.profile.GatewayURL, "/mcp")
 	if !ok {
 		return assumed.open("gateway_url does not end in /mcp")
@@ -109,6 +114,9 @@ func (c *checkup) withoutPath(ctx context.Context) finding {
 // unknownVersion offers a version of MCP that does not exist: once to agree on, once as agreed.
 func (c *checkup) unknownVersion(ctx context.Context) finding {
 	assumed := claim{"gateway-version-fallback", "the Gateway answers an unknown protocol version in initialize with one that it speaks, and in the header with 400"}
+	if c.profile.ByAgent() {
+		return assumed.open(agentOnly)
+	}
 	const unknown = "1999-01-01"
 	bearer := http.Header{"Authorization": {"Bearer " + c.token}}
 	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.GatewayURL, bearer,
@@ -125,12 +133,20 @@ func (c *checkup) unknownVersion(ctx context.Context) finding {
 	return assumed.settled(offers && named == http.StatusBadRequest, "initialize: %d, another version offered: %t; the header: %d", status, offers, named)
 }
 
+// gatewayTarget returns what stands before the bridge's tools at the Gateway, or why there is nothing to call.
+func (c *checkup) gatewayTarget() (prefix, why string) {
+	if c.profile.ByAgent() {
+		return "", agentOnly
+	}
+	return gateway.Prefix(c.tools), "there is no bridge to ask"
+}
+
 // unknownTool calls a tool that no target has.
 func (c *checkup) unknownTool(ctx context.Context) finding {
 	assumed := claim{"", "the Gateway refuses an unknown tool with a JSON-RPC error, not with a result"}
-	prefix := gateway.Prefix(c.tools)
+	prefix, why := c.gatewayTarget()
 	if prefix == "" {
-		return assumed.open("there is no bridge to ask")
+		return assumed.open("%s", why)
 	}
 	status, _, body, err := c.exchange(ctx, http.MethodPost, c.profile.GatewayURL, http.Header{"Authorization": {"Bearer " + c.token}},
 		`{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"`+prefix+`no_such_tool","arguments":{}}}`)
@@ -147,9 +163,9 @@ func (c *checkup) unknownTool(ctx context.Context) finding {
 // quoting looks at how the answer of a Lambda function arrives.
 func (c *checkup) quoting(ctx context.Context) finding {
 	assumed := claim{"", "the object that a Lambda target returns arrives as its JSON text, not quoted again"}
-	prefix := gateway.Prefix(c.tools)
+	prefix, why := c.gatewayTarget()
 	if prefix == "" {
-		return assumed.open("there is no bridge to ask")
+		return assumed.open("%s", why)
 	}
 	text, err := c.gateway.CallText(ctx, prefix+"list_accounts", map[string]any{})
 	if err != nil {
@@ -162,9 +178,9 @@ func (c *checkup) quoting(ctx context.Context) finding {
 // bridge refuses it.
 func (c *checkup) clientHeader(ctx context.Context) finding {
 	assumed := claim{"gateway-client-headers-reach-lambda", "a header of the client's that the target allows reaches a Lambda target"}
-	prefix := gateway.Prefix(c.tools)
+	prefix, why := c.gatewayTarget()
 	if prefix == "" {
-		return assumed.open("there is no bridge to ask")
+		return assumed.open("%s", why)
 	}
 	client := *c.http
 	client.Transport = withHeader{client.Transport, userTokenHeader, "not-a-token"}

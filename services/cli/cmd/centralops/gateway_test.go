@@ -16,8 +16,8 @@ import (
 // bridgeTools are the tools of the bridge, as its tools.json has them.
 var bridgeTools = []string{"list_accounts", "query", "search_documentation", "read_documentation", "retrieve_skill", "get_regional_availability"}
 
-// bridge is what stands behind the fake Gateway; its zero value works.
-type bridge struct {
+// behindGateway is the bridge behind the fake Gateway; its zero value works.
+type behindGateway struct {
 	tools    []string          // listed; nil for bridgeTools
 	states   map[string]string // by account id: status of a query; ok if absent
 	fail     map[string]string // by tool: what its call answers instead
@@ -26,6 +26,7 @@ type bridge struct {
 	quota    int               // of concurrent Lambda functions; 0 for 1000
 	status   int               // of every response; 0 for 200
 	hang     bool              // no answer until the client gives up
+	agents   bool              // the Gateway takes the agent's tokens alone
 }
 
 // mcp answers as AgentCore Gateway does. tools/list has pages of four.
@@ -44,6 +45,11 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 	}
 	state.Lock()
 	defer state.Unlock()
+	if b.agents {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	if b.status != 0 {
 		w.WriteHeader(b.status)
 		return
@@ -129,6 +135,25 @@ func (d *deployment) mcp(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// direct answers an invocation that names a tool, as the agent does.
+func (d *deployment) direct(w http.ResponseWriter, tool string, arguments map[string]any) {
+	state.Lock()
+	defer state.Unlock()
+	d.called++
+	answer, failed := d.bridge.fail[tool]
+	switch {
+	case !slices.Contains(bridgeTools, tool):
+		writeJSON(w, map[string]any{"error": map[string]string{"code": "invalid", "message": "there is no such tool", "hint": "the tools are: bridge___query"}})
+		return
+	case failed && answer == "":
+		writeJSON(w, map[string]any{"error": map[string]string{"code": "internal", "message": "the tool failed: An internal error occurred.", "hint": "the log group of the tool's Lambda function"}})
+		return
+	case !failed:
+		answer = d.bridge.answer(tool, arguments)
+	}
+	writeJSON(w, map[string]any{"result": json.RawMessage(answer), "receipts": []any{}, "turns": 0, "tool_calls": 1})
+}
+
 // awsMCP is the AWS MCP Server as far as it answers without a signature.
 func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
@@ -141,6 +166,12 @@ func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
 	}
 	state.Lock()
 	defer state.Unlock()
+	if d.awsBusy > 0 {
+		d.awsBusy--
+		w.WriteHeader(http.StatusTooManyRequests)
+		writeJSON(w, map[string]any{"jsonrpc": "2.0", "id": in.ID, "result": nil, "error": map[string]any{"code": -32004, "message": "Too many requests."}})
+		return
+	}
 	session := r.Header.Get("Mcp-Session-Id")
 	reply := map[string]any{"jsonrpc": "2.0", "id": in.ID}
 	switch {
@@ -169,7 +200,7 @@ func (d *deployment) awsMCP(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, reply)
 }
 
-func (b bridge) answer(tool string, arguments map[string]any) string {
+func (b behindGateway) answer(tool string, arguments map[string]any) string {
 	accounts := []map[string]any{
 		{"id": "111111111111", "name": "Central", "environment": "shared"},
 		{"id": "222222222222", "name": "Production", "environment": "prod"},
@@ -207,7 +238,7 @@ func (b bridge) answer(tool string, arguments map[string]any) string {
 
 func TestAccounts(t *testing.T) {
 	t.Parallel()
-	for name, b := range map[string]bridge{
+	for name, b := range map[string]behindGateway{
 		"plain":    {},
 		"quoted":   {quoted: true},
 		"sessions": {sessions: true},
@@ -226,6 +257,47 @@ func TestAccounts(t *testing.T) {
 				t.Errorf("accounts mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Where the Gateway takes the agent's tokens alone, the agent calls the tools, and the person sees the same.
+func TestByTheAgent(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	want := c.run("accounts")
+	d.bridge = behindGateway{agents: true}
+	if got := c.run("accounts"); got.status != 1 || got.stderr != "centralops: initialize: unauthenticated: the Gateway answered 401; "+
+		"try: centralops login; or, where the stack's gatewayAuth is workload: centralops configure --gateway-auth workload\n" {
+		t.Errorf("accounts by a profile that does not say so: %+v", got)
+	}
+	c.env = append(c.env, "CENTRALOPS_GATEWAY_AUTH=workload")
+	if diff := cmp.Diff(want, c.run("accounts"), cmp.AllowUnexported(result{})); diff != "" {
+		t.Errorf("accounts by the agent (-want +got):\n%s", diff)
+	}
+	if got := c.run("whoami"); got.status != 0 || !strings.Contains(got.stdout, "Verified     yes, by the Runtime and the bridge\n") || !strings.Contains(got.stdout, "222222222222  Production  prod") {
+		t.Errorf("whoami by the agent: %+v", got)
+	}
+	if n := len(d.asked()); n != 0 {
+		t.Errorf("the model was asked %d times", n)
+	}
+	d.bridge.states = map[string]string{"333333333333": "denied"}
+	if got := c.run("accounts", "--json"); got.status != 3 || !strings.Contains(got.stdout, `"message": "assume target role: AccessDenied"`) {
+		t.Errorf("accounts by the agent, of which one can't be used: %+v", got)
+	}
+	for answer, stderr := range map[string]string{
+		"": "centralops: list_accounts: internal: the tool failed: An internal error occurred.; try: the log group of the tool's Lambda function\n",
+		`{"ok":false,"error":{"code":"unauthenticated","message":"token is of another issuer"}}`: "centralops: list_accounts: unauthenticated: token is of another issuer; try: centralops login\n",
+		`{"ok":false}`: "centralops: list_accounts: internal: the bridge said no, and not why; try: centralops doctor\n",
+		`"words"`:      "centralops: list_accounts: unavailable: the answer is not what the bridge sends; try: centralops doctor\n",
+	} {
+		d.bridge.fail = map[string]string{"list_accounts": answer}
+		if got := c.run("accounts"); got.status != 1 || got.stderr != stderr {
+			t.Errorf("accounts by the agent, with a bridge that answers %q: %+v, want %q", answer, got, stderr)
+		}
+	}
+	if got := c.run("accounts", "--gateway-auth", "both"); got.status != 2 || !strings.Contains(got.stderr, `gateway_auth "both" does not look like user or workload`) {
+		t.Errorf("a mode that does not exist: %+v", got)
 	}
 }
 

@@ -253,6 +253,27 @@ func (a *app) store() (profile.Store, error) {
 // profile returns the effective settings, checked: those of the profile that was chosen, replaced
 // by environment variables, replaced by flags. needs are the keys that the command can't do without.
 func (a *app) profile(needs ...string) (profile.Profile, profile.Store, error) {
+	p, store, err := a.unchecked()
+	if err != nil {
+		return p, store, err
+	}
+	return p, store, p.Check(needs...)
+}
+
+// bridgeProfile is profile for commands that call the bridge's tools.
+func (a *app) bridgeProfile() (profile.Profile, profile.Store, error) {
+	p, store, err := a.unchecked()
+	if err != nil {
+		return p, store, err
+	}
+	if p.ByAgent() {
+		return p, store, p.Check("runtime_url", "runtime_arn", "qualifier")
+	}
+	return p, store, p.Check("gateway_url")
+}
+
+// unchecked returns the effective settings as they are.
+func (a *app) unchecked() (profile.Profile, profile.Store, error) {
 	store, err := a.store()
 	if err != nil {
 		return profile.Profile{}, store, err
@@ -263,7 +284,7 @@ func (a *app) profile(needs ...string) (profile.Profile, profile.Store, error) {
 	}
 	a.override(&p)
 	p.Complete()
-	return p, store, p.Check(needs...)
+	return p, store, nil
 }
 
 // chosen returns the profile that flags, environment or the current file name; an empty one called

@@ -11,7 +11,7 @@ import (
 	"sync"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
-	"github.com/central-ops/central-ops/services/cli/internal/gateway"
+	"github.com/central-ops/central-ops/services/cli/internal/bridge"
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
 	"github.com/central-ops/central-ops/services/cli/internal/profile"
 	"github.com/central-ops/central-ops/services/cli/internal/terminal"
@@ -290,23 +290,24 @@ func took(ms int64) string {
 	return fmt.Sprintf("%.1f s", float64(ms)/1000)
 }
 
-// directory knows the accounts that the person may query. It asks the Gateway for them once, in the background, and only
+// directory knows the accounts that the person may query. It asks the bridge for them once, in the background, and only
 // when there is a call to be described: it delays nothing, and when it fails, descriptions lack a number. It is safe for
 // concurrent use; a nil *directory knows nothing.
 type directory struct {
-	gateway *gateway.Client
+	bridge bridge.Caller
 
 	mu       sync.Mutex
 	asked    bool
 	accounts []centralops.Account // nil as long as they are not known
 }
 
-// newDirectory returns the directory behind a profile's Gateway, nil if it has none.
+// newDirectory returns the directory of a profile's accounts; nil if it has no Gateway, or if a tool call would start a session
+// of the agent's, which a number in a line is not worth.
 func newDirectory(p profile.Profile, client *http.Client) *directory {
-	if p.GatewayURL == "" {
+	if p.GatewayURL == "" || p.ByAgent() {
 		return nil
 	}
-	return &directory{gateway: &gateway.Client{URL: p.GatewayURL, HTTP: client}}
+	return &directory{bridge: wayToBridge(p, client)}
 }
 
 // ask makes the accounts known and then calls known, unless they were asked for before.
@@ -322,7 +323,7 @@ func (d *directory) ask(ctx context.Context, known func()) {
 		return
 	}
 	go func() {
-		accounts, err := listAccounts(ctx, d.gateway)
+		accounts, err := listAccounts(ctx, d.bridge)
 		if err != nil {
 			return
 		}

@@ -52,7 +52,7 @@ func TestStatusCountsCalls(t *testing.T) {
 // A Gateway that does not answer costs the number of accounts and nothing else.
 func TestAnswerNeedsNoGateway(t *testing.T) {
 	t.Parallel()
-	for name, broken := range map[string]bridge{"hangs": {hang: true}, "fails": {status: http.StatusInternalServerError}, "has no bridge": {tools: []string{}}} {
+	for name, broken := range map[string]behindGateway{"hangs": {hang: true}, "fails": {status: http.StatusInternalServerError}, "has no bridge": {tools: []string{}}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDeployment(t)

@@ -33,6 +33,7 @@ import (
 
 	centralops "github.com/central-ops/central-ops/services/cli"
 	"github.com/central-ops/central-ops/services/cli/internal/bearer"
+	"github.com/central-ops/central-ops/services/cli/internal/bridge"
 )
 
 // protocolVersion is the version of MCP that is spoken.
@@ -43,8 +44,9 @@ const (
 	maxPages  = 100     // pages of tools/list, in case a gateway never ends
 )
 
-// Client is a client of one Gateway. It is safe for concurrent use.
+// Client is a client of one Gateway, or of another MCP server. It is safe for concurrent use.
 type Client struct {
+	Name string // of the server, as errors name it; "" for the Gateway
 	URL  string
 	HTTP *http.Client
 
@@ -84,9 +86,7 @@ func (c *Client) Tools(ctx context.Context) (tools []Tool, pages int, err error)
 	return tools, pages, nil
 }
 
-// Bridge calls a tool of the bridge by its own name and returns its answer, a JSON object that
-// says {"ok":true,...}. The gateway target is found in the tool list. An answer that says
-// {"ok":false} is an error of its code.
+// Bridge implements bridge.Caller. The gateway target is found in the tool list.
 func (c *Client) Bridge(ctx context.Context, tool string, arguments any) (json.RawMessage, error) {
 	c.mu.Lock()
 	prefix := c.prefix
@@ -108,23 +108,8 @@ func (c *Client) Bridge(ctx context.Context, tool string, arguments any) (json.R
 	if err != nil {
 		return nil, err
 	}
-	var envelope struct {
-		OK    bool              `json:"ok"`
-		Error *centralops.Error `json:"error"`
-	}
-	if err := json.Unmarshal(answer, &envelope); err != nil {
-		return nil, malformed(tool, err)
-	}
-	if !envelope.OK {
-		failure := envelope.Error
-		if failure == nil {
-			failure = &centralops.Error{Code: centralops.Internal, Message: "the bridge said no, and not why"}
-		}
-		failure.Op = tool
-		if failure.Hint == "" {
-			failure.Hint = bearer.Hint(failure.Code)
-		}
-		return nil, failure
+	if err := bridge.Check(tool, answer); err != nil {
+		return nil, err
 	}
 	return answer, nil
 }
@@ -175,10 +160,17 @@ func (c *Client) CallText(ctx context.Context, name string, arguments any) (stri
 	}
 	if result.IsError {
 		_, tool := centralops.SplitTool(name)
-		return "", &centralops.Error{Op: tool, Code: centralops.Internal, Message: "the Gateway reports: " + text.String(),
+		return "", &centralops.Error{Op: tool, Code: centralops.Internal, Message: c.name() + " reports: " + text.String(),
 			Hint: "the log group of the bridge's Lambda function"}
 	}
 	return text.String(), nil
+}
+
+func (c *Client) name() string {
+	if c.Name == "" {
+		return "the Gateway"
+	}
+	return c.Name
 }
 
 // call sends one request and decodes its result.
@@ -247,7 +239,7 @@ func (c *Client) send(ctx context.Context, method string, message map[string]any
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusAccepted { // the latter to a notification
 		defer resp.Body.Close()
-		refusal := bearer.Refusal(method, "the Gateway", resp)
+		refusal := bearer.Refusal(method, c.name(), resp)
 		if refusal.Code == centralops.Unauthenticated {
 			refusal.Hint = notPeople
 		}
@@ -257,8 +249,8 @@ func (c *Client) send(ctx context.Context, method string, message map[string]any
 }
 
 // notPeople is what to do when the Gateway takes no token of the person, a renewed one neither. With gatewayAuth workload it
-// takes those of the agent alone.
-const notPeople = `centralops login; or, where gatewayAuth is workload and only the agent may call the Gateway: centralops ask "Which accounts may I query?"`
+// takes those of the agent alone, and a profile that says so has the agent call the tools.
+const notPeople = "centralops login; or, where the stack's gatewayAuth is workload: centralops configure --gateway-auth workload"
 
 // post sends one JSON-RPC request and returns its result and the response's header.
 func (c *Client) post(ctx context.Context, id int, method string, params any, session string) (json.RawMessage, http.Header, error) {
@@ -283,7 +275,7 @@ func (c *Client) post(ctx context.Context, id int, method string, params any, se
 	}
 	if answer.Error != nil {
 		return nil, nil, &centralops.Error{Op: method, Code: centralops.Invalid, Hint: "centralops doctor",
-			Message: fmt.Sprintf("the Gateway reports %d: %s", answer.Error.Code, answer.Error.Message)}
+			Message: fmt.Sprintf("%s reports %d: %s", c.name(), answer.Error.Code, answer.Error.Message)}
 	}
 	if answer.Result == nil {
 		return nil, nil, malformed(method, errors.New("it has neither result nor error"))

@@ -41,6 +41,7 @@ type Profile struct {
 	RuntimeARN      string `json:"runtime_arn,omitempty"`
 	Qualifier       string `json:"qualifier,omitempty"`
 	GatewayURL      string `json:"gateway_url,omitempty"`
+	GatewayAuth     string `json:"gateway_auth,omitempty"`
 	MCPEndpoint     string `json:"mcp_endpoint,omitempty"`
 }
 
@@ -81,6 +82,8 @@ var Fields = []Field{
 		func(p *Profile) *string { return &p.Qualifier }},
 	{"gateway_url", "gateway-url", "MCP endpoint of the Gateway", "gatewayUrl", true,
 		func(p *Profile) *string { return &p.GatewayURL }},
+	{"gateway_auth", "gateway-auth", "whose tokens the Gateway takes, user or workload; default: user", "gatewayAuth", false,
+		func(p *Profile) *string { return &p.GatewayAuth }},
 	{"mcp_endpoint", "mcp-endpoint", "URL of the AWS MCP Server that the bridge uses, for doctor", "mcpEndpoint", false,
 		func(p *Profile) *string { return &p.MCPEndpoint }},
 }
@@ -211,6 +214,9 @@ func (p *Profile) Complete() {
 	if p.Qualifier == "" {
 		p.Qualifier = "DEFAULT"
 	}
+	if p.GatewayAuth == "" {
+		p.GatewayAuth = "user"
+	}
 	if p.RuntimeURL == "" && p.Region != "" {
 		if p.MCPEndpoint == "" { // of a deployment in AWS; another one has another
 			p.MCPEndpoint = "https://aws-mcp.us-east-1.api.aws/mcp"
@@ -228,6 +234,9 @@ func (p *Profile) Complete() {
 	p.HostedUI = strings.TrimSuffix(p.HostedUI, "/")
 }
 
+// ByAgent reports whether people call tools through the agent, because the Gateway takes its tokens alone.
+func (p *Profile) ByAgent() bool { return p.GatewayAuth == "workload" }
+
 // shapes are what the settings that are no URL must look like.
 var shapes = map[string]struct {
 	pattern *regexp.Regexp
@@ -237,6 +246,7 @@ var shapes = map[string]struct {
 	"user_pool_id": {regexp.MustCompile(`^[\w-]+_[0-9A-Za-z]+$`), "us-east-1_AbCdEfGhI"},
 	"client_id":    {regexp.MustCompile(`^[\w+]{1,128}$`), "26 letters and digits"},
 	"runtime_arn":  {regexp.MustCompile(`^arn:aws[a-z-]*:bedrock-agentcore:[a-z0-9-]+:\d{12}:runtime/[A-Za-z0-9_-]+$`), "arn:aws:bedrock-agentcore:us-east-1:111122223333:runtime/name-AbCdEfGhIj"},
+	"gateway_auth": {regexp.MustCompile(`^(user|workload)$`), "user or workload"},
 	"qualifier":    {regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`), "DEFAULT"},
 }
 

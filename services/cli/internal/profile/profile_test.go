@@ -83,7 +83,7 @@ func TestComplete(t *testing.T) {
 	t.Parallel()
 	p := Profile{UserPoolID: "eu-west-1_AbC"}
 	p.Complete()
-	want := Profile{Region: "eu-west-1", UserPoolID: "eu-west-1_AbC", Qualifier: "DEFAULT",
+	want := Profile{Region: "eu-west-1", UserPoolID: "eu-west-1_AbC", Qualifier: "DEFAULT", GatewayAuth: "user",
 		RuntimeURL: "https://bedrock-agentcore.eu-west-1.amazonaws.com", CognitoEndpoint: "https://cognito-idp.eu-west-1.amazonaws.com",
 		DiscoveryURL: "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbC/.well-known/openid-configuration",
 		MCPEndpoint:  "https://aws-mcp.us-east-1.api.aws/mcp"}

@@ -67,7 +67,7 @@ func FuzzRefusal(f *testing.F) {
 	f.Add(424, `{"error":{"message":"x"},"Message":"y"}`)
 	f.Add(418, strings.Repeat("\xff", 1000))
 	f.Fuzz(func(t *testing.T, status int, body string) {
-		err := refused(&http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
+		err := refused(ask, &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body))})
 		checkError(t, err)
 		if strings.ContainsAny(err.Error(), "\n\r") {
 			t.Errorf("more lines than one: %q", err)

@@ -22,6 +22,9 @@
 // or one JSON object {"response":...} or {"error":{code, message, hint}} with status 200. Types
 // that are not listed are skipped. A stream that ends without error or done was cut off, and
 // is an error. A status other than 200 comes from the Runtime itself.
+//
+// With {"tool":"list_accounts","arguments":{...}} for a body the agent calls that tool and asks no model; the answer has a
+// result in place of the response.
 package runtime
 
 import (
@@ -40,6 +43,7 @@ import (
 
 	centralops "github.com/central-ops/central-ops/services/cli"
 	"github.com/central-ops/central-ops/services/cli/internal/bearer"
+	"github.com/central-ops/central-ops/services/cli/internal/bridge"
 )
 
 const sessionHeader = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
@@ -56,6 +60,7 @@ type Client struct {
 	Base      string // data plane, without a slash at the end
 	ARN       string // of the agent runtime
 	Qualifier string // endpoint name
+	Session   string // of the tools that Bridge calls; "" for one of its own for each call
 	HTTP      *http.Client
 }
 
@@ -68,42 +73,11 @@ func (c *Client) URL() string {
 // is whole. When it fails after pieces of the answer came, the error is returned together with
 // what there is.
 func (c *Client) Invoke(ctx context.Context, session, prompt string, on func(centralops.Event)) (centralops.Answer, error) {
-	body, err := json.Marshal(map[string]string{"prompt": prompt})
+	resp, err := c.send(ctx, ask, session, "text/event-stream, application/json", map[string]any{"prompt": prompt})
 	if err != nil {
-		return centralops.Answer{}, fmt.Errorf("encode prompt: %w", err)
-	}
-	for attempt := 0; ; attempt++ {
-		answer, err := c.invoke(ctx, session, body, on)
-		if centralops.CodeOf(err) != centralops.Conflict || !errors.Is(err, errBeforeAnswer) || attempt == len(conflictWaits) {
-			return answer, err
-		}
-		select {
-		case <-ctx.Done():
-			return answer, c.transportError(ctx.Err())
-		case <-time.After(conflictWaits[attempt]):
-		}
-	}
-}
-
-// errBeforeAnswer marks errors of the Runtime itself, before the agent said anything.
-var errBeforeAnswer = errors.New("refused by the Runtime")
-
-func (c *Client) invoke(ctx context.Context, session string, body []byte, on func(centralops.Event)) (centralops.Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL(), bytes.NewReader(body))
-	if err != nil {
-		return centralops.Answer{}, fmt.Errorf("make request: %w", err)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "text/event-stream, application/json")
-	req.Header.Set(sessionHeader, session)
-	resp, err := c.HTTP.Do(req)
-	if err != nil {
-		return centralops.Answer{}, c.transportError(err)
+		return centralops.Answer{}, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return centralops.Answer{}, refused(resp)
-	}
 	content := io.LimitReader(resp.Body, maxAnswer)
 	var answer centralops.Answer
 	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType == "text/event-stream" {
@@ -117,26 +91,104 @@ func (c *Client) invoke(ctx context.Context, session string, body []byte, on fun
 	return answer, err
 }
 
+// Bridge implements bridge.Caller by way of the agent.
+func (c *Client) Bridge(ctx context.Context, tool string, arguments any) (json.RawMessage, error) {
+	session := c.Session
+	if session == "" {
+		session = centralops.NewSessionID()
+	}
+	resp, err := c.send(ctx, tool, session, "application/json", map[string]any{"tool": tool, "arguments": arguments})
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, c.transportError(tool, err)
+	}
+	var answer struct {
+		Result json.RawMessage `json:"result"`
+		Error  json.RawMessage `json:"error"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return nil, malformed(tool, err)
+	}
+	if answer.Error != nil {
+		return nil, agentError(tool, answer.Error)
+	}
+	if answer.Result == nil {
+		return nil, malformed(tool, errors.New("it has no result"))
+	}
+	if err := bridge.Check(tool, answer.Result); err != nil {
+		return nil, err
+	}
+	return answer.Result, nil
+}
+
+// ask is what is attempted when the agent is asked, as errors name it.
+const ask = "ask"
+
+// errBeforeAnswer marks errors of the Runtime itself, before the agent said anything.
+var errBeforeAnswer = errors.New("refused by the Runtime")
+
+// send sends one invocation and returns the response, whose status is 200. op is what errors name.
+func (c *Client) send(ctx context.Context, op, session, accept string, message map[string]any) (*http.Response, error) {
+	body, err := json.Marshal(message)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", op, err)
+	}
+	for attempt := 0; ; attempt++ {
+		resp, err := c.post(ctx, op, session, accept, body)
+		if centralops.CodeOf(err) != centralops.Conflict || attempt == len(conflictWaits) {
+			return resp, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, c.transportError(op, ctx.Err())
+		case <-time.After(conflictWaits[attempt]):
+		}
+	}
+}
+
+func (c *Client) post(ctx context.Context, op, session, accept string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL(), bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", accept)
+	req.Header.Set(sessionHeader, session)
+	resp, err := c.HTTP.Do(req)
+	if err != nil {
+		return nil, c.transportError(op, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, refused(op, resp)
+	}
+	return resp, nil
+}
+
 // whole reads a JSON answer.
 func (c *Client) whole(body io.Reader, on func(centralops.Event)) (centralops.Answer, error) {
 	raw, err := io.ReadAll(body)
 	if err != nil {
-		return centralops.Answer{}, c.transportError(err)
+		return centralops.Answer{}, c.transportError(ask, err)
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {
-		return centralops.Answer{}, malformed(err)
+		return centralops.Answer{}, malformed(ask, err)
 	}
 	if failure, ok := members["error"]; ok {
 		answer := before(members, "error")
 		if answer.Response != "" {
 			on(centralops.Text{Text: answer.Response})
 		}
-		return answer, agentError(failure)
+		return answer, agentError(ask, failure)
 	}
 	answer, err := centralops.ParseAnswer(members)
 	if err != nil {
-		return centralops.Answer{}, malformed(err)
+		return centralops.Answer{}, malformed(ask, err)
 	}
 	on(centralops.Text{Text: answer.Response})
 	return answer, nil
@@ -152,19 +204,19 @@ func (c *Client) stream(body io.Reader, on func(centralops.Event)) (centralops.A
 	for {
 		data, err := nextFrame(frames)
 		if errors.Is(err, io.EOF) {
-			return partial(&centralops.Error{Op: "ask", Code: centralops.Unavailable,
+			return partial(&centralops.Error{Op: ask, Code: centralops.Unavailable,
 				Message: "the answer was cut off: the stream ended before it was complete",
 				Hint:    "the question again; if it repeats: centralops doctor"})
 		}
 		if err != nil {
-			return partial(c.transportError(err))
+			return partial(c.transportError(ask, err))
 		}
 		var frame struct {
 			Type string `json:"type"`
 			Text string `json:"text"`
 		}
 		if err := json.Unmarshal(data, &frame); err != nil {
-			return partial(malformed(err))
+			return partial(malformed(ask, err))
 		}
 		switch frame.Type {
 		case "text":
@@ -173,32 +225,32 @@ func (c *Client) stream(body io.Reader, on func(centralops.Event)) (centralops.A
 		case "tool_call":
 			var call centralops.ToolCall
 			if err := json.Unmarshal(data, &call); err != nil {
-				return partial(malformed(err))
+				return partial(malformed(ask, err))
 			}
 			on(call)
 		case "tool_result":
 			var result centralops.ToolResult
 			if err := json.Unmarshal(data, &result); err != nil {
-				return partial(malformed(err))
+				return partial(malformed(ask, err))
 			}
 			on(result)
 		case "error":
 			var members map[string]json.RawMessage
 			if err := json.Unmarshal(data, &members); err != nil {
-				return partial(malformed(err))
+				return partial(malformed(ask, err))
 			}
 			answer := before(members, "type", "code", "message", "hint")
 			answer.Response = said.String()
-			return answer, agentError(data)
+			return answer, agentError(ask, data)
 		case "done":
 			var members map[string]json.RawMessage
 			if err := json.Unmarshal(data, &members); err != nil {
-				return partial(malformed(err))
+				return partial(malformed(ask, err))
 			}
 			delete(members, "type")
 			answer, err := centralops.ParseAnswer(members)
 			if err != nil {
-				return partial(malformed(err))
+				return partial(malformed(ask, err))
 			}
 			answer.Response = said.String()
 			return answer, nil
@@ -232,10 +284,10 @@ func nextFrame(r *bufio.Reader) ([]byte, error) {
 const signIn = "sign in again"
 
 // agentError returns the error that the agent reported.
-func agentError(raw []byte) error {
-	failure := &centralops.Error{Op: "ask"}
+func agentError(op string, raw []byte) error {
+	failure := &centralops.Error{Op: op}
 	if err := json.Unmarshal(raw, failure); err != nil {
-		return malformed(err)
+		return malformed(op, err)
 	}
 	if failure.Code == "" {
 		failure.Code = centralops.Internal
@@ -259,8 +311,8 @@ func before(members map[string]json.RawMessage, names ...string) centralops.Answ
 }
 
 // refused returns the error of a response whose status is not 200.
-func refused(resp *http.Response) error {
-	failure := bearer.Refusal("ask", "the Runtime", resp)
+func refused(op string, resp *http.Response) error {
+	failure := bearer.Refusal(op, "the Runtime", resp)
 	if resp.StatusCode == http.StatusFailedDependency {
 		failure.Message += " (the agent's container failed or did not start)"
 	}
@@ -269,12 +321,12 @@ func refused(resp *http.Response) error {
 }
 
 // transportError returns the error of a connection that failed.
-func (c *Client) transportError(err error) error {
-	return bearer.TransportError("ask", c.Base, err)
+func (c *Client) transportError(op string, err error) error {
+	return bearer.TransportError(op, c.Base, err)
 }
 
-func malformed(err error) error {
-	return &centralops.Error{Op: "ask", Code: centralops.Unavailable, Err: err,
+func malformed(op string, err error) error {
+	return &centralops.Error{Op: op, Code: centralops.Unavailable, Err: err,
 		Message: "the answer is not what an agent of Central Ops sends: " + err.Error(),
 		Hint:    "centralops doctor, to check the runtime ARN and URL"}
 }
