@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -319,5 +320,44 @@ func TestInterruptWhileReading(t *testing.T) {
 		if got := status(t, cmd.Wait()); got != 1 || stderr.String() != "centralops: "+op+": cancelled\n" {
 			t.Errorf("%s: status %d, %q; want 1 and cancelled", op, got, stderr.String())
 		}
+	}
+}
+
+// Standard output that can't be written is told once.
+func TestOutputThatIsFull(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skipf("this system has no /dev/full: %v", err)
+	}
+	defer full.Close()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	for _, args := range [][]string{{"--help"}, {"help", "settings"}, {"completion", "bash"}, {"whoami", "--json"}, {"accounts"}, {"ask", "--quiet", "x"}} {
+		cmd := c.command(args...)
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		if got := status(t, cmd.Run()); got != 1 || stderr.String() != "centralops: write /dev/stdout: no space left on device\n" {
+			t.Errorf("%q: status %d, %q", args, got, stderr.String())
+		}
+	}
+}
+
+// A signal that ends the program leaves no half of a status line behind.
+func TestTerminatedDuringAnAnswer(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}
+	s := signedInCLI(t, d).start(80, "ask", "x")
+	s.wait("asking")
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_, text := s.end()
+	if got := s.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != syscall.SIGTERM || !strings.HasSuffix(text, "\r\x1b[K") {
+		t.Errorf("ended by %v, the terminal shows %q", got, text)
 	}
 }

@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdin, 
 // explained returns err with the next step that leads somewhere: with a token in the environment, signing in changes nothing.
 func (a *app) explained(err error) error {
 	var known *centralops.Error
-	if a.getenv(accessToken) == "" || !errors.As(err, &known) || known.Code != centralops.Unauthenticated ||
+	if strings.TrimSpace(a.getenv(accessToken)) == "" || !errors.As(err, &known) || known.Code != centralops.Unauthenticated ||
 		known.Op == cognito.Op || !strings.HasPrefix(known.Hint, "centralops login") {
 		return err
 	}

@@ -31,18 +31,18 @@ type app struct {
 	settings    map[string]*string // by key: the flags of profile.Fields
 }
 
-// output is standard output. It keeps the first error, because a command does not look at each of its writes.
+// output is standard output. It keeps the first error for the end of the program, because a command does not look at each of
+// its writes, and says nothing of it before: cobra prints errors of its own writes by itself.
 type output struct {
 	file   *os.File
 	failed error
 }
 
 func (o *output) Write(p []byte) (int, error) {
-	n, err := o.file.Write(p)
 	if o.failed == nil {
-		o.failed = err
+		_, o.failed = o.file.Write(p)
 	}
-	return n, err
+	return len(p), nil
 }
 
 // root returns the command tree.

@@ -45,11 +45,13 @@ type Status struct {
 	since  time.Time // the time that is shown counts from here
 	stop   chan struct{}
 	done   chan struct{}
+	undo   func() // what a signal that ends the program would do before
 }
 
 // NewStatus shows a status line on f, a terminal, and begins to turn its wheel. Close ends that.
 func NewStatus(f *os.File) *Status {
 	s := &Status{out: f, width: func() int { return Width(f) }, since: time.Now(), stop: make(chan struct{}), done: make(chan struct{})}
+	s.undo = beforeEnd(s.end)
 	go s.turn()
 	return s
 }
@@ -146,8 +148,14 @@ func (s *Status) Close() {
 	if s == nil {
 		return
 	}
+	s.undo()
 	close(s.stop)
 	<-s.done
+	s.end()
+}
+
+// end hides the line and lets nothing show it again.
+func (s *Status) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hide()
@@ -207,6 +215,15 @@ func raw(in, out *os.File, leave string) (restore func(), err error) {
 		io.WriteString(out, leave)
 		_ = term.Restore(int(in.Fd()), before) // fails only if the terminal is gone
 	}
+	undo := beforeEnd(back)
+	return func() {
+		undo()
+		back()
+	}, nil
+}
+
+// beforeEnd calls tidy before a signal ends the program, until undo is called.
+func beforeEnd(tidy func()) (undo func()) {
 	ending, done := make(chan os.Signal, 1), make(chan struct{})
 	for _, s := range []os.Signal{syscall.SIGTERM, syscall.SIGHUP} {
 		if !signal.Ignored(s) { // as SIGHUP is under nohup: it ends nothing, then
@@ -217,7 +234,7 @@ func raw(in, out *os.File, leave string) (restore func(), err error) {
 		select {
 		case <-done:
 		case s := <-ending:
-			back()
+			tidy()
 			signal.Reset(s)
 			self, err := os.FindProcess(os.Getpid())
 			if err != nil || self.Signal(s) != nil {
@@ -228,8 +245,7 @@ func raw(in, out *os.File, leave string) (restore func(), err error) {
 	return func() {
 		signal.Stop(ending)
 		close(done)
-		back()
-	}, nil
+	}
 }
 
 // stream reads from one file and writes to another.
