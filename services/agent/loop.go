@@ -314,7 +314,13 @@ func (r *run) runTools(ctx context.Context, calls []ToolCall) error {
 	room := maxContextBytes - r.current.size()
 	for i := range results {
 		result := results[i].ToolResult
-		if len(result.Text) > room {
+		switch {
+		case len(result.Text) <= room:
+		case len(r.inv.Prompt) > maxContextBytes-maxResultBytes: // no narrower query would help
+			*result = refused(calls[i], Fault{Code: string(CodeInvalid), Message: fmt.Sprintf(
+				"the question alone has %d bytes of the %d that a conversation may have: there is no room for the result", len(r.inv.Prompt), maxContextBytes),
+				Hint: "the person has to ask a shorter question"})
+		default:
 			*result = refused(calls[i], tooLarge(len(result.Text), max(room, 0)))
 		}
 		room -= len(result.Text)

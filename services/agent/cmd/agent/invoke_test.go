@@ -272,6 +272,22 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
+// A question beside which no result fits is told to be too long, not the result: no narrower query would help.
+func TestQuestionThatLeavesNoRoom(t *testing.T) {
+	t.Parallel()
+	b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, query("a"), say("I can't."))}, gateway: &standin.Gateway{OnCall: func(standin.Call) standin.Reply { return standin.Reply{Text: fullAnswer} }}})
+	if got := b.send(prompt(strings.Repeat("x", 780_000))); got.Error.Code != "" {
+		t.Fatalf("got %.300v", got)
+	}
+	shown, err := json.Marshal(b.bedrock.Requests()[1].Messages[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(shown); !strings.Contains(text, "the question alone has 780000 bytes of the 400000 that a conversation may have") || !strings.Contains(text, "the person has to ask a shorter question") {
+		t.Errorf("the model is shown %s", text)
+	}
+}
+
 func TestSessionIsMadeUpIfAbsent(t *testing.T) {
 	t.Parallel()
 	b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, say("one"), say("two"), say("three"))}})
