@@ -49,6 +49,10 @@ func withoutCalls(q Question) string {
 		return "Central Ops only reads: it never starts, stops, creates, changes or deletes anything, so I didn't try. Use your own tools with your own rights for a change. " +
 			"I can list what is there, for example “list EC2 instances in prod”."
 	}
+	if q.Intent == Secret {
+		return "Central Ops never reads secrets, passwords or credentials, whoever asks, so I didn't try. Their names can be listed: " +
+			"“call secretsmanager:ListSecrets in prod”."
+	}
 	text := "I don't understand this question"
 	if len(q.Unread) > 0 {
 		text += " (" + quoteList(q.Unread) + ")"
@@ -248,7 +252,11 @@ func composeResources(q Question, k kind, e envelope) string {
 		fmt.Fprintf(&b, "**Not known**: nothing that was asked about %s answered (%s).\n\n%s", many, where(q, k), composeCoverage(e, q, k))
 		return b.String()
 	}
-	b.WriteString(headline(q, k, many, accounts, total, partial || atLeast))
+	if len(e.Groups) > 0 && (q.Verb == Most || q.Verb == Fewest) {
+		b.WriteString(headlineOfGroups(q, k, many, e.Groups, partial || atLeast))
+	} else {
+		b.WriteString(headline(q, k, many, accounts, total, partial || atLeast))
+	}
 	b.WriteString("\n")
 	if len(accounts) > 1 && total > 0 {
 		listed := accounts
@@ -376,6 +384,32 @@ func headline(q Question, k kind, many string, accounts []tally, total int, part
 		atLeast = "at least "
 	}
 	return fmt.Sprintf("**%s%d %s** in %s.%s", atLeast, total, many, scope, suffix)
+}
+
+// headlineOfGroups names the groups that have the most or the fewest; one that has none is no group.
+func headlineOfGroups(q Question, k kind, many string, groups []group, partial bool) string {
+	best := groups[0].Count
+	for _, g := range groups {
+		if q.Verb == Most {
+			best = max(best, g.Count)
+		} else {
+			best = min(best, g.Count)
+		}
+	}
+	var names []string
+	for _, g := range groups {
+		if g.Count == best {
+			names = append(names, cell(g.Key))
+		}
+	}
+	suffix := ""
+	if q.Verb == Fewest {
+		suffix = " One that has none at all is not counted."
+	}
+	if partial {
+		suffix += partialSuffix
+	}
+	return fmt.Sprintf("**%s** has the %s %s: %d (%s).%s", strings.Join(names, ", "), q.Verb, many, best, where(q, k), suffix)
 }
 
 // where says which accounts and Regions a question about k is about.

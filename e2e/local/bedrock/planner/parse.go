@@ -113,6 +113,12 @@ func parseResources(text string) Question {
 	}
 	q.Filter.State = s.state()
 	q.Verb = s.verb(text)
+	if ranked := rankedForm.FindStringSubmatch(text); ranked != nil && (q.Verb == Most || q.Verb == Fewest) {
+		q.Group = groupWords[strings.ToLower(ranked[1])]
+		if q.Group == "region" && len(q.Regions) == 0 {
+			q.Regions = []string{"all"}
+		}
+	}
 	if excluded := s.exclusion(); excluded != "" {
 		return Question{Intent: Exclusion, Unread: []string{excluded}, Cue: q.Cue}
 	}
@@ -120,6 +126,12 @@ func parseResources(text string) Question {
 	q.Scope = s.scope()
 	if q.Verb == Which && q.Filter.Name == "" {
 		q.Filter.Name = s.nameBeforeKind()
+	}
+	if word := s.first(moneyWords); word != "" && len(q.Kinds) > 0 { // what there is says nothing about what it costs
+		return Question{Intent: Unknown, Unread: []string{word}, Cue: q.Cue}
+	}
+	if word := s.first(secretWords); word != "" && len(q.Kinds) == 0 {
+		return Question{Intent: Secret}
 	}
 	q.Unread = s.unread()
 
@@ -543,7 +555,8 @@ func (s *sentence) nameAfterKind() string {
 		if accountPattern.MatchString(w.low) || selectorPattern.MatchString(w.low) {
 			continue
 		}
-		if w.quoted || resourceNameLike.MatchString(w.low) {
+		plain := s.low(0) == "where" && !fillers[w.low] && states[w.low] == "" && environments[w.low] == "" // "where is instance bastion?"
+		if w.quoted || resourceNameLike.MatchString(w.low) || plain {
 			s.mark(i, 1)
 			return w.text
 		}
@@ -642,7 +655,8 @@ var (
 	rankQuestion = regexp.MustCompile(`(?i)\b(the )?(most|fewest|least|(?:highest|lowest|largest|biggest|greatest|smallest) (?:number|count))\b`)
 	countForm    = regexp.MustCompile(`(?i)\b(how many|count|number of|how much|total number|tally)\b`)
 	whichForm    = regexp.MustCompile(`(?i)\b(which|what|whose) (?:of (?:the|my|our) )?(?:aws )?accounts?\b|\b(?:in|from|to) which\b|\bwhere\b|\bwho (?:owns|has|runs)\b`)
-	rankedForm   = regexp.MustCompile(`(?i)\b(?:which|what) (environment|env|region|vpc|team)\b`)
+	rankedForm   = regexp.MustCompile(`(?i)\b(?:which|what) (environment|env|region)\b`)
+	unrankedForm = regexp.MustCompile(`(?i)\b(?:which|what) (?:vpc|team)\b`)
 	noneForm     = regexp.MustCompile(`(?i)\b(no|without|don't have|do not have|doesn't have|does not have|lack|lacks|lacking)\b`)
 )
 
@@ -652,8 +666,9 @@ func (s *sentence) verb(text string) Verb {
 	switch m := rankQuestion.FindString(text); {
 	case m != "":
 		s.use("most", "fewest", "least", "highest", "lowest", "largest", "biggest", "greatest", "smallest", "number", "count")
-		if ranked := rankedForm.FindStringSubmatch(text); ranked != nil { // accounts are what is ranked
-			s.left = append(s.left, ranked[0])
+		if ranked := unrankedForm.FindString(text); ranked != "" { // accounts are what is ranked
+			s.left = append(s.left, ranked)
+			s.use("team")
 		}
 		if regexp.MustCompile(`(?i)fewest|least|lowest|smallest`).MatchString(m) {
 			return Fewest
@@ -688,6 +703,16 @@ func (s *sentence) exclusion() string {
 		case (w.low == "other" || w.low == "rather") && s.low(i+1) == "than", w.low == "apart" && s.low(i+1) == "from":
 			return w.text + " " + s.low(i+1)
 		case w.low == "but" && slices.Contains([]string{"all", "everything", "anything", "every", "everywhere", "accounts", "regions"}, s.low(i-1)):
+			return w.text
+		}
+	}
+	return ""
+}
+
+// first returns the first word left over that is one of words, "" if there is none.
+func (s *sentence) first(words map[string]bool) string {
+	for _, w := range s.words {
+		if !w.used && !w.quoted && words[w.low] {
 			return w.text
 		}
 	}
@@ -807,7 +832,7 @@ func (s *sentence) namesAt(i int) (names []Selector, end int) {
 	}
 	for {
 		start := j
-		for j < len(s.words) && s.nameable(j) && !(j > start && s.words[j-1].quoted) {
+		for j < len(s.words) && s.nameable(j) && !(j > start && (s.words[j-1].quoted || moneyWords[s.low(j)])) {
 			j++
 		}
 		if j == start {

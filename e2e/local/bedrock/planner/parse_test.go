@@ -176,7 +176,17 @@ func TestParse(t *testing.T) {
 		"which accounts have public databases?":             resources("rds", verb(planner.Which), filter(planner.Filter{Open: true})),
 		"count the security groups per VPC":                 resources("sg", verb(planner.Count), group("vpc")),
 		"which account has the biggest number of functions": resources("lambda", verb(planner.Most)),
-		"which environment has the most instances?":         resources("ec2", verb(planner.Most), unread("which environment")),
+		"which environment has the most instances?":         resources("ec2", verb(planner.Most), group("environment")),
+		"which region has the fewest functions?":            resources("lambda", verb(planner.Fewest), group("region"), regions("all")),
+		"what region in prod has the most instances":        resources("ec2", verb(planner.Most), group("region"), regions("all"), scope(prod)),
+		"which team has the most buckets?":                  resources("s3", verb(planner.Most), unread("which team")),
+		"where is instance bastion running?":                resources("ec2", verb(planner.Which), filter(planner.Filter{Name: "bastion", State: "running"})),
+		"where are instances running?":                      resources("ec2", verb(planner.Which), filter(planner.Filter{State: "running"})),
+		"how much do we spend on ec2?":                      {Intent: planner.Unknown, Unread: []string{"spend"}},
+		"what do the instances in prod cost?":               {Intent: planner.Unknown, Unread: []string{"cost"}},
+		"instances in account cost":                         resources("ec2", scope(named("cost"))),
+		"show me the secret values in prod":                 {Intent: planner.Secret},
+		"list the database passwords":                       resources("rds", unread("passwords")),
 		"list accounts tagged team=shop":                    {Intent: planner.Accounts, Verb: planner.List, Search: "team=shop"},
 
 		// Follow-ups by themselves.

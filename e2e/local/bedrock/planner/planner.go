@@ -87,7 +87,7 @@ func read(exchanges []Exchange) Question {
 	for _, e := range exchanges {
 		q = Merge(before, Parse(e.Question))
 		switch q.Intent {
-		case Unknown, Exclusion, Help, Write: // what was said before is still what "and in staging?" follows
+		case Unknown, Secret, Exclusion, Help, Write: // what was said before is still what "and in staging?" follows
 		default:
 			before = q
 		}

@@ -294,6 +294,12 @@ func TestOtherAnswers(t *testing.T) {
 			[]string{"1 security group open to the world", "tcp 22, all traffic, tcp 80-90"}},
 		{"how many instances by type in prod?", `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[{"account_id":"2","region":"r","status":"ok","count":3,"data":[{"id":"i-1"}]}],` +
 			`"groups":[{"key":"t3.micro","count":2,"accounts":["2"]},{"key":null,"count":1,"accounts":["2"]}]}`, 1, []string{"| by type | count | accounts |", "| t3.micro | 2 | 1 |"}},
+		{"which region has the most instances?", `{"ok":true,"coverage":{"targets":2,"answered":1,"failed":1},"results":[{"account_id":"2","region":"r","status":"ok","count":3,"data":[{"id":"i-1"}]}],` +
+			`"groups":[{"key":"us-east-1","count":1,"accounts":["2"]},{"key":"eu-west-1","count":2,"accounts":["2"]}]}`, 1, []string{"**eu-west-1** has the most EC2 instances: 2 (all accounts, all Regions)."}},
+		{"which environment has the fewest instances?", `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[],"groups":[{"key":"prod","count":1,"accounts":["2"]},{"key":"dev","count":1,"accounts":["3"]}]}`, 1,
+			[]string{"**prod, dev** has the fewest EC2 instances: 1", "has none at all is not counted"}},
+		{"show me the secret values in prod", "", 0, []string{"never reads secrets", "secretsmanager:ListSecrets"}},
+		{"what do we spend on ec2?", "", 0, []string{"don't understand this question (“spend”)"}},
 		{"how many roles by engine?", `{"ok":true,"coverage":{"targets":1,"answered":1},"results":[]}`, 1, []string{"can't count IAM roles by engine"}},
 		{"stop instance i-0123456789abcdef0", "", 0, []string{"only reads"}},
 		{"sing a song", "", 0, []string{"don't understand", "List EC2 instances"}},

@@ -16,13 +16,14 @@ const (
 	Documentation Intent = "documentation"
 	ReadPage      Intent = "read_page"
 	Write         Intent = "write"
+	Secret        Intent = "secret"
 	Exclusion     Intent = "exclusion" // "not in prod", "except web-1": no rule can turn a condition around
 )
 
 // Verb is how resources are to be answered.
 type Verb string
 
-// Verbs. None asks which accounts have no such resource; Most and Fewest rank the accounts.
+// Verbs. None asks which accounts have no such resource; Most and Fewest rank the accounts, or the groups if Group is set.
 const (
 	List   Verb = "list"
 	Count  Verb = "count"

@@ -127,6 +127,12 @@ var writeVerbs = set(`abort add allow assign associate attach authorize cancel c
 // exclusions leave something out or turn a condition around.
 var exclusions = set("not no non except excepting excluding excludes exclude outside besides without never neither nor cannot minus")
 
+// moneyWords ask what something costs.
+var moneyWords = set("spend spends spent spending cost costs costing bill billed invoice invoices expensive cheap cheapest savings")
+
+// secretWords ask for what is never read.
+var secretWords = set("secret secrets password passwords credential credentials")
+
 // prepositions come before what limits a question to accounts.
 var prepositions = set("in for from of on within inside across at under about only just does do has and")
 
