@@ -30,6 +30,7 @@ build: chain ## build every binary into build/
 # What one question needs, and no more: a newcomer waits for it.
 .PHONY: chain
 chain:
+	@command -v go >/dev/null || { echo "building needs Go 1.26 or newer as go on the PATH; try: https://go.dev/doc/install" >&2; exit 2; }
 	@[ -x build/platform ] || echo "building; the first time it takes a minute or two" >&2
 	@mkdir -p build/bridge build/interceptor
 	@cd services/bridge && $(GOBUILD) -tags lambda.norpc -o ../../build/bridge/bootstrap ./cmd/bridge
@@ -42,6 +43,8 @@ python: .venv/ready ## install the pinned Python packages of the emulator into .
 
 # Debian's python3 comes without ensurepip; pip then installs into the environment from outside.
 .venv/ready: e2e/local/requirements.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "the emulator needs Python 3.10 or newer as python3 on the PATH, with pip; try: apt install python3 python3-pip, or python.org" >&2; exit 2; }
 	@echo "installing the emulator (moto, boto3) into .venv" >&2
 	@rm -rf .venv
 	@if python3 -m venv .venv >/dev/null 2>&1; then pip=".venv/bin/python -m pip"; \
