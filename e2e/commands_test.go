@@ -89,6 +89,7 @@ func TestPlatformRefusesWrongUsage(t *testing.T) {
 		"empty question":        {[]string{"demo", "-question", " "}, "", "make demo Q="},
 		"endpoint but no model": {[]string{"demo", "-question", "x"}, "MODEL_ENDPOINT=http://127.0.0.1:1/v1", "MODEL"},
 		"unknown model":         {[]string{"demo", "-question", "x"}, "MODEL=gpt", "MODEL_ENDPOINT"},
+		"unknown token mode":    {[]string{"local"}, "GATEWAY_AUTH=both", "want user or workload"},
 	} {
 		command := exec.CommandContext(t.Context(), filepath.Join(binaries, "platform"), row.args...)
 		command.Env = []string{row.env}

@@ -14,12 +14,12 @@ import (
 // testdata/sample.json; for a deployed one they are a file of the same form, see docs/live-stories.md. What is left out is
 // not asked, or held to its form alone: coverage adds up, receipts name the role and the person.
 type Facts struct {
-	Ops         Person    `json:"ops"`                    // may query every one of Accounts
-	Viewer      Person    `json:"viewer"`                 // may query those of Accounts that say so, and no other
-	Accounts    []Account `json:"accounts"`               // all accounts of the environment
-	Regions     []string  `json:"regions"`                // two that the accounts use; the first is the bridge's own
-	Marks       []string  `json:"marks,omitempty"`        // words that every answer holds
-	Addresses   Stack     `json:"addresses,omitzero"`     // where not "", what is used instead of the outputs
+	Ops       Person    `json:"ops"`                // may query every one of Accounts
+	Viewer    Person    `json:"viewer"`             // may query those of Accounts that say so, and no other
+	Accounts  []Account `json:"accounts"`           // all accounts of the environment
+	Regions   []string  `json:"regions"`            // two that the accounts use; the first is the bridge's own
+	Marks     []string  `json:"marks,omitempty"`    // words that every answer holds
+	Addresses Stack     `json:"addresses,omitzero"` // where not "", what is used instead of the outputs
 }
 
 // Person is somebody who can sign in. The password never stands in a file of this tree.

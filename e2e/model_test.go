@@ -72,7 +72,7 @@ func TestOpenAICompatibleModel(t *testing.T) {
 	server := httptest.NewServer(model)
 	t.Cleanup(server.Close)
 	o := options()
-	if err := o.ModelFromEnv([]string{"MODEL_ENDPOINT=" + server.URL + "/v1", "MODEL=little", "MODEL_API_KEY=key-of-the-server"}); err != nil {
+	if err := o.FromEnv([]string{"MODEL_ENDPOINT=" + server.URL + "/v1", "MODEL=little", "MODEL_API_KEY=key-of-the-server"}); err != nil {
 		t.Fatal(err)
 	}
 	p := startOwn(t, o)

@@ -563,12 +563,17 @@ const machineID = "centralopsgatewaymachine"
 // errNoModel says how to name a model.
 var errNoModel = errors.New("MODEL_ENDPOINT is set, but MODEL is not: name the model that the server shall use, e.g. MODEL=qwen3")
 
-// ModelFromEnv reads MODEL, MODEL_ENDPOINT and MODEL_API_KEY into o.
-func (o *Options) ModelFromEnv(environ []string) error {
+// FromEnv reads MODEL, MODEL_ENDPOINT, MODEL_API_KEY and GATEWAY_AUTH into o.
+func (o *Options) FromEnv(environ []string) error {
 	env := map[string]string{}
 	for _, each := range environ {
 		name, value, _ := strings.Cut(each, "=")
 		env[name] = value
+	}
+	switch o.GatewayAuth = env["GATEWAY_AUTH"]; o.GatewayAuth {
+	case "", "user", "workload":
+	default:
+		return fmt.Errorf("GATEWAY_AUTH=%q: want user or workload", o.GatewayAuth)
 	}
 	switch endpoint, name := env["MODEL_ENDPOINT"], env["MODEL"]; {
 	case endpoint != "" && name == "":

@@ -69,7 +69,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if args[0] == "demo" || args[0] == "local" {
 		options.Trouble = stderr
 	}
-	if err := options.ModelFromEnv(environ); err != nil {
+	if err := options.FromEnv(environ); err != nil {
 		fmt.Fprintln(stderr, "platform:", err)
 		return 2
 	}

@@ -65,10 +65,11 @@ func printHowTo(w io.Writer, p *local.Platform, options local.Options, profile s
   Cognito    %s  (pool %s, client %s)
   sign-in    %s  (pages for a browser)
   model      %s
+  tokens     %s
   logs       %s
 
   people     group         may query     password
-`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, s.HostedUI, modelWords(options), options.LogDir)
+`, s.InvocationsURL(), s.GatewayURL, s.CognitoEndpoint, s.UserPoolID, s.ClientID, s.HostedUI, modelWords(options), tokenWords[s.GatewayAuth], options.LogDir)
 	for _, person := range []struct{ name, group, scope string }{
 		{"alice", "ops", "all accounts"}, {"bob", "viewers", "staging"}, {"carol", "prod-readers", "prod"},
 	} {
@@ -93,6 +94,9 @@ Or use the client (build/centralops --help):
   build/centralops --profile-file %s ask "How many S3 buckets are there in all accounts?"
 `, s.CognitoEndpoint, s.ClientID, p.Passwords["alice"], s.InvocationsURL(), profile, profile)
 }
+
+// tokenWords says whose tokens the Gateway takes, by gatewayAuth.
+var tokenWords = map[string]string{"user": "the Gateway takes people's", "workload": "the Gateway takes the agent's alone, which carry the person's beside them"}
 
 // modelWords names what answers.
 func modelWords(options local.Options) string {

@@ -115,7 +115,7 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		"no authorizer": {"Runtime refuses", 1, "pulumi", func(d *deployment, _ *cli) {
 			d.openDoors = true
 		}},
-		"nothing listens": {"discovery document", 1, "make local in another terminal", func(d *deployment, c *cli) {
+		"nothing listens": {"discovery document", 1, "make local in another terminal, then centralops configure --from-file", func(d *deployment, c *cli) {
 			d.server.Close()
 		}},
 		"runtime ARN is wrong": {"Runtime", 1, "centralops configure", func(d *deployment, c *cli) {

@@ -230,7 +230,7 @@ func TransportError(op, base string, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		failure.Message, failure.Hint = fmt.Sprintf("%s: %v", host, innermost(err)), "centralops configure --show, to check the address"
 		if isLoopback(host) {
-			failure.Hint = "make local in another terminal, if the local platform is meant"
+			failure.Hint = "make local in another terminal, then centralops configure --from-file build/local/profile.json, if the local platform is meant"
 		}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		failure.Code, failure.Message = centralops.Timeout, fmt.Sprintf("%s: no connection in time", host)
