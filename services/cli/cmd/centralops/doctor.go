@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -205,7 +206,11 @@ func (c *checkup) step(name string, need bool, look func() (detail string, err e
 		if errors.As(c.explained(err), &known) {
 			done.Next = known.Hint
 		}
-		if strings.HasPrefix(done.Next, "centralops doctor") { // that is what says so
+		switch {
+		case !strings.HasPrefix(done.Next, "centralops doctor"):
+		case errors.Is(err, syscall.ECONNREFUSED):
+			done.Next = "centralops configure --show, to check the address; on the local platform: make local in another terminal, then centralops configure --from-file build/local/profile.json"
+		default: // that is what says so
 			done.Next = "centralops doctor again in a minute; if it stays, the logs of the part that the check names (docs/runbook.md)"
 		}
 		c.report(done)

@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"syscall"
 	"time"
 
 	centralops "github.com/central-ops/central-ops/services/cli"
@@ -227,11 +226,6 @@ func TransportError(op, base string, err error) error {
 		failure.Hint = "centralops configure, to check the URLs and the Region of the profile"
 	case errors.As(err, &authority), errors.As(err, &name), errors.As(err, &record):
 		failure.Message = fmt.Sprintf("%s: no trusted TLS connection: %v", host, innermost(err))
-	case errors.Is(err, syscall.ECONNREFUSED):
-		failure.Message, failure.Hint = fmt.Sprintf("%s: %v", host, innermost(err)), "centralops configure --show, to check the address"
-		if isLoopback(host) {
-			failure.Hint = "make local in another terminal, then centralops configure --from-file build/local/profile.json, if the local platform is meant"
-		}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		failure.Code, failure.Message = centralops.Timeout, fmt.Sprintf("%s: no connection in time", host)
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
@@ -240,16 +234,6 @@ func TransportError(op, base string, err error) error {
 		failure.Message = fmt.Sprintf("%s: %v", host, innermost(err))
 	}
 	return failure
-}
-
-// isLoopback reports whether host, which may have a port, is this machine.
-func isLoopback(host string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	ip := net.ParseIP(name)
-	return name == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 const proxyHint = "another address in HTTPS_PROXY, or the host in NO_PROXY"
