@@ -54,6 +54,10 @@ func (p *pool) run(ctx context.Context, s script) (scriptResult, error) {
 		return scriptResult{}, errClosed
 	}
 	defer func() { p.slots <- w }()
+	if w != nil && w.hasEnded() { // killed from outside while nothing ran in it
+		w.kill()
+		w = nil
+	}
 	if w == nil {
 		started, err := startWorker(p.python, p.endpoint)
 		if err != nil {
@@ -84,7 +88,8 @@ func (p *pool) close() {
 type worker struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	lines chan []byte // closed when the process's output ends
+	lines chan []byte   // closed when the process's output ends
+	ended chan struct{} // closed when the process has ended
 	end   func()
 }
 
@@ -106,17 +111,16 @@ func startWorker(python, endpoint string) (*worker, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start sandbox: %s: %w", python, err)
 	}
-	w := &worker{cmd: cmd, stdin: stdin, lines: make(chan []byte)}
-	ended := make(chan struct{})
+	w := &worker{cmd: cmd, stdin: stdin, lines: make(chan []byte), ended: make(chan struct{})}
 	stop := make(chan struct{})
 	w.end = sync.OnceFunc(func() {
 		close(stop)
 		_ = stdin.Close()
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-ended
+		<-w.ended
 	})
 	go func() {
-		defer close(ended)
+		defer close(w.ended)
 		defer close(w.lines)
 		reader := bufio.NewReaderSize(stdout, 1<<20)
 		for {
@@ -132,6 +136,15 @@ func startWorker(python, endpoint string) (*worker, error) {
 		_ = cmd.Wait() // how it ended does not matter: it is replaced
 	}()
 	return w, nil
+}
+
+func (w *worker) hasEnded() bool {
+	select {
+	case <-w.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // kill ends the process and waits for it.
