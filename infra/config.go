@@ -201,7 +201,7 @@ func ParseConfig(get func(key string) string, keys []string, region string, read
 		CallbackURLs:           []string{"http://localhost:8976/callback"},
 	}
 	c.Region = cmp.Or(c.Region, "us-east-1")
-	c.Model = cmp.Or(c.Model, "us.anthropic.claude-sonnet-5")
+	c.Model = cmp.Or(c.Model, defaultModel(c.Region))
 	c.TargetRole = cmp.Or(c.TargetRole, "CentralOpsTargetRole")
 	if !slices.Contains(regions, c.Region) {
 		r.fault("aws:region", "must be a Region with AgentCore: "+strings.Join(regions, ", "), c.Region)
@@ -367,4 +367,20 @@ func (c Config) Cedar() string {
 		b.WriteString(";\n")
 	}
 	return b.String() + c.AccessPolicies
+}
+
+// defaultModel is the Sonnet 5 inference profile of the Region's geography, so that data stays in it; the global one where
+// there is none. The agent chooses the same when no model is set.
+// https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
+func defaultModel(region string) string {
+	const model = "anthropic.claude-sonnet-5"
+	switch {
+	case strings.HasPrefix(region, "us-"):
+		return "us." + model
+	case strings.HasPrefix(region, "eu-"):
+		return "eu." + model
+	case region == "ap-southeast-2" || region == "ap-southeast-4":
+		return "au." + model
+	}
+	return "global." + model
 }

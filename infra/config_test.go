@@ -44,6 +44,19 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// The default model is one that can be called from the Region.
+func TestDefaultModel(t *testing.T) {
+	t.Parallel()
+	for region, geography := range map[string]string{
+		"us-west-2": "us", "eu-central-1": "eu", "ap-southeast-2": "au", "ap-northeast-1": "global",
+	} {
+		got, err := parse(map[string]string{"accountsFile": "accounts.json", "access": `{"ops":["all"]}`, "aws:region": region})
+		if want := geography + ".anthropic.claude-sonnet-5"; err != nil || got.Model != want {
+			t.Errorf("in %s: %q, %v, want %q", region, got.Model, err, want)
+		}
+	}
+}
+
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ key, value, want string }{

@@ -153,7 +153,7 @@ func (p *Platform) sample(o Options, tools []byte) (Records, error) {
 	}
 	issuer, people := oidc.Issuer(p.Seeded.UserPoolID), p.Seeded.ClientID
 	caller, providers := people, map[string]controlplane.Provider{}
-	agent := map[string]string{"GATEWAY_AUTH": o.GatewayAuth, "TOKEN_ISSUER": issuer, "TOKEN_CLIENT_IDS": people}
+	agent := map[string]string{"AWS_REGION": Region, "GATEWAY_AUTH": o.GatewayAuth, "TOKEN_ISSUER": issuer, "TOKEN_CLIENT_IDS": people}
 	if o.GatewayAuth == "workload" {
 		caller = machineID
 		provider := controlplane.Provider{ClientID: machineID, ClientSecret: p.machineSecret}

@@ -136,6 +136,11 @@ var wrongValues = []wrongValue{
 		story: "TestAskAboutOneAccount", want: "could not be reached",
 	},
 	{
+		name:  "runtime: no Region",
+		alter: func(r *local.Records) { delete(r.Runtime.Environment, "AWS_REGION") },
+		story: "TestAskAboutOneAccount", want: "424",
+	},
+	{
 		name:  "runtime: MODEL_ID that needs an inference profile",
 		alter: func(r *local.Records) { r.Runtime.Environment["MODEL_ID"] = "anthropic.claude-sonnet-5" },
 		story: "TestAskAboutOneAccount", want: "Bedrock refused the request as invalid",

@@ -138,10 +138,14 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 		if err != nil {
 			return none, none, err
 		}
+		var environment lambda.FunctionEnvironmentPtrInput
+		if env != nil {
+			environment = &lambda.FunctionEnvironmentArgs{Variables: env}
+		}
 		f, err := lambda.NewFunction(ctx, name+"-"+suffix, &lambda.FunctionArgs{
 			Name: pulumi.String(full), Role: role.Arn, Runtime: pulumi.String("provided.al2023"), Handler: pulumi.String("bootstrap"),
 			Architectures: pulumi.ToStringArray([]string{"arm64"}), Code: pulumi.NewFileArchive(zip), Publish: pulumi.Bool(true),
-			MemorySize: pulumi.Int(a.MemoryMB), Timeout: pulumi.Int(seconds), Environment: &lambda.FunctionEnvironmentArgs{Variables: env},
+			MemorySize: pulumi.Int(a.MemoryMB), Timeout: pulumi.Int(seconds), Environment: environment,
 		}, parent, pulumi.DependsOn([]pulumi.Resource{granted, log}))
 		if err != nil {
 			return none, none, err
@@ -175,8 +179,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	if c.FunctionARN, c.RoleARN, err = function("bridge", a.BridgeZip, bridgeRights, 30, env, bridgeGroup); err != nil {
 		return nil, err
 	}
-	if c.InterceptorARN, _, err = function("interceptor", a.InterceptorZip, policy.Interceptor(interceptorLog), 5,
-		pulumi.StringMap{"LOG_LEVEL": pulumi.String("info")}, interceptorGroup); err != nil {
+	if c.InterceptorARN, _, err = function("interceptor", a.InterceptorZip, policy.Interceptor(interceptorLog), 5, nil, interceptorGroup); err != nil {
 		return nil, err
 	}
 	return c, ctx.RegisterResourceOutputs(c, pulumi.Map{"functionArn": c.FunctionARN, "interceptorArn": c.InterceptorARN, "roleArn": c.RoleARN})

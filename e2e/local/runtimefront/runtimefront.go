@@ -72,6 +72,13 @@ var Assumptions = []assumed.Row{
 		Check:  "log the names of the headers in the container",
 	},
 	{
+		ID:     "runtime-region",
+		Where:  "runtimefront",
+		Assume: "the container gets no AWS_REGION but what the runtime's environment variables set",
+		Source: "no page says that there is one; the stack sets it",
+		Check:  "none needed: right in either case",
+	},
+	{
 		ID:     "runtime-credentials",
 		Where:  "runtimefront",
 		Assume: "the container's role credentials come by environment variables",

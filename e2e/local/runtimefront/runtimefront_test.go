@@ -192,7 +192,7 @@ func TestEnvironmentHoldsNothingOfThisProcess(t *testing.T) {
 	variables = slices.DeleteFunc(variables, func(v string) bool { return strings.HasPrefix(v, "PORT=") })
 	slices.Sort(variables)
 	want := []string{
-		"AWS_ACCESS_KEY_ID=ASIAAGENT", "AWS_DEFAULT_REGION=us-east-1", "AWS_REGION=us-east-1", "AWS_SECRET_ACCESS_KEY=s",
+		"AWS_ACCESS_KEY_ID=ASIAAGENT", "AWS_SECRET_ACCESS_KEY=s",
 		"AWS_SESSION_TOKEN=t", "GATEWAY_URL=g", "MODEL_ID=m", "PATH=/usr/local/bin:/usr/bin:/bin",
 	}
 	if diff := cmp.Diff(want, variables); diff != "" {

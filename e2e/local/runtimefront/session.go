@@ -218,7 +218,7 @@ func reservePort() (port int, release func(), err error) {
 }
 
 func (s *Server) variables(port int) ([]string, error) {
-	all := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin", "AWS_REGION": s.config.Region, "AWS_DEFAULT_REGION": s.config.Region}
+	all := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin"}
 	maps.Copy(all, s.config.Record.Environment)
 	maps.Copy(all, s.config.Env)
 	all["PORT"] = strconv.Itoa(port)

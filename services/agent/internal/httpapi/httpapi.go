@@ -258,6 +258,7 @@ func (a *api) log(ctx context.Context, inv agent.Invocation, answer agent.Answer
 	attributes := []slog.Attr{
 		slog.String("session", string(inv.Session)),
 		slog.String("invocation", inv.ID),
+		slog.String("user", inv.Caller.Subject), // as in the bridge's lines
 		slog.Int("turns", answer.Turns),
 		slog.Int("tool_calls", answer.ToolCalls),
 		slog.Int64("input_tokens", answer.Usage.InputTokens),
