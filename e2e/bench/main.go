@@ -1,7 +1,7 @@
 // Command bench measures the bridge, the agent and the client against the limits that the project has promised, and the bridge
 // against a Python handler of the same job. docs/benchmarks.md says what each row means.
 //
-// Usage: bench [-build dir] [-python file] [-tools file] [-json file] [-only parts] [-strict]
+// Usage: bench [-build dir] [-python file] [-tools file] [-json file] [-only parts] [-strict] [-log]
 //
 // Exit status: 0 measured, 1 something could not be measured, or with -strict a limit was missed, 2 wrong usage.
 package main
