@@ -138,9 +138,9 @@ type Client struct {
 type state struct {
 	bucket *rate.Limiter
 
-	mu      sync.Mutex // guards id
-	id      string     // MCP session id, "" before the first
-	opening sync.Mutex // held while a session is looked for or opened
+	mu      sync.Mutex    // guards id
+	id      string        // MCP session id, "" before the first
+	opening chan struct{} // holds one while a session is looked for or opened
 }
 
 // New returns a client that sends through httpClient. sessions may be nil.
@@ -306,7 +306,7 @@ func (c *Client) state(role bridge.RoleSession) *state {
 	defer c.mu.Unlock()
 	st := c.states[key]
 	if st == nil {
-		st = &state{bucket: rate.NewLimiter(requestRate, requestBurst)}
+		st = &state{bucket: rate.NewLimiter(requestRate, requestBurst), opening: make(chan struct{}, 1)}
 		c.states[key] = st
 	}
 	return st
@@ -323,8 +323,12 @@ func (c *Client) session(ctx context.Context, st *state, role bridge.RoleSession
 	if id := st.current(); id != "" && id != lost {
 		return id, false, nil
 	}
-	st.opening.Lock()
-	defer st.opening.Unlock()
+	select {
+	case st.opening <- struct{}{}:
+		defer func() { <-st.opening }()
+	case <-ctx.Done(): // whoever opens one may have more time
+		return "", false, c.network(role, ctx.Err())
+	}
 	if id := st.current(); id != "" && id != lost {
 		return id, false, nil
 	}

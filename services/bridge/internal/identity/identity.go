@@ -193,7 +193,7 @@ func refuse(hint string, err error) error {
 func (v *Verifier) key(ctx context.Context, id string) (any, error) {
 	key, some := v.lookup(id)
 	if key == nil && (!some || v.wanted.Allow()) {
-		_, err, _ := v.flight.Do("", func() (any, error) { return nil, v.fetch(ctx) })
+		err := v.refresh(ctx)
 		if key, some = v.lookup(id); err != nil && !some {
 			return nil, err
 		}
@@ -225,9 +225,23 @@ func (v *Verifier) outage() error {
 }
 
 // Warm fetches the keys ahead of the first token.
-func (v *Verifier) Warm(ctx context.Context) error {
-	_, err, _ := v.flight.Do("", func() (any, error) { return nil, v.fetch(ctx) })
-	return err
+func (v *Verifier) Warm(ctx context.Context) error { return v.refresh(ctx) }
+
+// refresh waits for a fetch, with those who wait already, for as long as ctx lets it: a fetch has time of its own, and the caller may
+// have less.
+func (v *Verifier) refresh(ctx context.Context) error {
+	results := v.flight.DoChan("", func() (any, error) { return nil, v.fetch(ctx) })
+	select {
+	case result := <-results:
+		return result.Err
+	case <-ctx.Done():
+		return unread(fmt.Errorf("%s: no answer within the time for this call", v.config.JWKSURL))
+	}
+}
+
+// unread is the error of keys that can't be read.
+func unread(err error) error {
+	return &bridge.Error{Op: "read user pool keys", Code: bridge.Unavailable, Err: err, Hint: "check TOKEN_JWKS_URL, and that the bridge can reach it"}
 }
 
 // fetch replaces the keys by those of the JWKS; if that fails, the old ones stay.
@@ -236,7 +250,7 @@ func (v *Verifier) fetch(ctx context.Context) error {
 	defer cancel()
 	keys, err := v.read(ctx)
 	if err != nil {
-		err = &bridge.Error{Op: "read user pool keys", Code: bridge.Unavailable, Err: err, Hint: "check TOKEN_JWKS_URL, and that the bridge can reach it"}
+		err = unread(err)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
