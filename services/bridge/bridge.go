@@ -104,7 +104,7 @@ const (
 	StatusThrottled Status = "throttled" // AWS refused for rate, and went on refusing
 	StatusTimeout   Status = "timeout"   // asked, no answer in time
 	StatusFailed    Status = "failed"    // any other failure; see its error
-	StatusSkipped   Status = "skipped"   // never asked, for lack of time
+	StatusSkipped   Status = "skipped"   // never asked: for lack of time, or a Region that the account or the bridge does not have
 )
 
 // Answer is the answer to a Query. Every target stands in Results exactly once.

@@ -237,11 +237,17 @@ func (b *Bridge) query(ctx context.Context, person Person, query Query) (*Answer
 	if err != nil {
 		return nil, operation, err
 	}
+	var named []string // beside "all"
 	switch {
 	case operation.Global:
 		regions, all = []string{GlobalRegion}, false
 	case all:
-		regions = b.catalog.Regions()
+		named, regions = regions, b.catalog.Regions()
+		for _, region := range named {
+			if !slices.Contains(regions, region) { // the bridge's own, of another partition
+				regions = append(slices.Clip(regions), region)
+			}
+		}
 	}
 	if len(accounts) > MaxAccounts || len(accounts)*len(regions) > MaxTargets {
 		return nil, operation, &Error{Op: "plan query", Code: Invalid,
@@ -256,6 +262,7 @@ func (b *Bridge) query(ctx context.Context, person Person, query Query) (*Answer
 	plans := make([]plan, len(accounts))
 	for i, account := range accounts {
 		plans[i] = newPlan(access, account, operation, regions, all)
+		plans[i].named = named
 	}
 	ask := run.ask
 	if deadline, ok := ctx.Deadline(); ok {
@@ -322,6 +329,7 @@ type plan struct {
 	regions []string // Regions to ask, after the policy; empty if there are none
 	all     bool     // regions are to be cut down to those that the account has enabled
 	asked   []string // Regions that were asked for; those not in regions were denied
+	named   []string // with all, Regions that were asked for by name besides: they stand in the answer, enabled or not
 	denied  map[string]string
 }
 
@@ -430,7 +438,12 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 	}
 	order := p.asked
 	if p.all {
-		order = report.Enabled
+		order = slices.Clone(report.Enabled)
+		for _, region := range p.named {
+			if !slices.Contains(order, region) {
+				order = append(order, region)
+			}
+		}
 	}
 	out := outcome{notes: report.Notes}
 	add := func(result Result, groups map[string]int, shelved int) {
@@ -443,6 +456,9 @@ func (r *run) ask(ctx context.Context, p plan) outcome {
 		}
 		answer, ok := answered[region]
 		switch {
+		case p.all && !slices.Contains(report.Enabled, region):
+			add(Result{AccountID: p.account.ID, AccountName: p.account.Name, Region: region, Status: StatusSkipped,
+				Error: &Failure{Code: Unavailable, Message: "not asked: the account has not enabled this Region"}}, nil, -1)
 		case !ok && !slices.Contains(p.regions, region): // enabled, but newer than the operation table
 			add(Result{AccountID: p.account.ID, AccountName: p.account.Name, Region: region, Status: StatusSkipped,
 				Error: &Failure{Code: Unavailable, Message: "the account has this Region enabled, but this version of the bridge doesn't know it",

@@ -126,8 +126,8 @@ func environments(accounts []Account, visible func(Account) bool) []string {
 	return slices.Compact(names)
 }
 
-// SelectRegions returns the Regions that a query asks for, each once, in the order asked for; all
-// is true, and the list empty, if it asks for every Region that an account has enabled. home is
+// SelectRegions returns the Regions that a query names, each once, in the order asked for; all
+// is true if it asks for every Region that an account has enabled besides. home is
 // what an empty list means. known are the Regions there are; an unknown one is not_found.
 func SelectRegions(regions []string, home string, known []string, nearest func(string) []string) (selected []string, all bool, err error) {
 	if len(regions) == 0 {
@@ -154,10 +154,7 @@ func SelectRegions(regions []string, home string, known []string, nearest func(s
 			selected = append(selected, region)
 		}
 	}
-	if all {
-		return nil, true, nil
-	}
-	return selected, false, nil
+	return selected, all, nil
 }
 
 // Nearest returns up to n of candidates that resemble word, the best first: those that contain it

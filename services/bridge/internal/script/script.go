@@ -150,7 +150,8 @@ type Value struct {
 }
 
 // Parse reads the script's value for ask. Regions come in the order asked for, those that the
-// account has not enabled left out; a Region that is missing without reason is left out as well.
+// account has not enabled left out; a Region that is missing without reason, or of which there is neither a document nor an error, is
+// left out as well. It is an error if the Regions that are enabled were asked for and are not told: every account has some.
 // classify turns an exception's text into an error with a code.
 func Parse(raw []byte, ask bridge.Ask, classify func(text string) error) (regions []bridge.RegionReport, enabled []string, err error) {
 	var value Value
@@ -161,8 +162,8 @@ func Parse(raw []byte, ask bridge.Ask, classify func(text string) error) (region
 		return nil, nil, errors.New("the script's value has no regions")
 	}
 	for _, region := range ask.Regions {
-		answer, ok := value.Regions[Region(ask, region)]
-		if !ok {
+		answer := value.Regions[Region(ask, region)]
+		if answer.Document == nil && answer.Error == nil {
 			continue
 		}
 		report := bridge.RegionReport{Region: region, Document: answer.Document, Calls: answer.Calls, More: answer.More}
@@ -174,6 +175,9 @@ func Parse(raw []byte, ask bridge.Ask, classify func(text string) error) (region
 		regions = append(regions, report)
 	}
 	if ask.Enabled {
+		if len(value.Enabled) == 0 {
+			return nil, nil, errors.New("the script's value names no Region that the account has enabled")
+		}
 		enabled = slices.Sorted(slices.Values(value.Enabled))
 	}
 	return regions, slices.Compact(enabled), nil
