@@ -255,6 +255,18 @@ func TestFaults(t *testing.T) {
 		}},
 		{name: "script raised, as success", status: "denied", code: "forbidden", runs: 1, assumed: 1, fault: raised("ClientError: An error occurred (AccessDenied) when calling the DescribeRegions operation: no")},
 		{name: "script raised, throttled", status: "throttled", code: "throttled", runs: 1, assumed: 1, fault: raised("An error occurred (RequestLimitExceeded) when calling the X operation: slow")},
+		{name: "script raised, told by the traceback alone", status: "denied", code: "forbidden", runs: 1, assumed: 1, fault: func(_ *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, _ scriptRun) bool {
+			toolResult(w, id, map[string]any{"status": "error", "error": nil, "stderr": "Traceback\n  File x\nClientError: An error occurred (AccessDenied) when calling the X operation: no\n"})
+			return true
+		}},
+		{name: "an error without text", status: "denied", code: "forbidden", runs: 1, assumed: 1, fault: func(_ *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, _ scriptRun) bool {
+			result(w, id, map[string]any{"isError": true, "content": []any{}, "structuredContent": map[string]any{"status": "error", "error": "An error occurred (AccessDenied) when calling the X operation: no"}})
+			return true
+		}},
+		{name: "an error without anything", status: "failed", code: "unavailable", runs: 1, assumed: 1, fault: func(_ *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, _ scriptRun) bool {
+			result(w, id, map[string]any{"isError": true, "content": []any{}})
+			return true
+		}},
 		{name: "tool gone", status: "failed", code: "unavailable", runs: 1, assumed: 1, fault: func(_ *fakeMCP, w http.ResponseWriter, _ *http.Request, id int64, _ scriptRun) bool {
 			rpcFailure(w, 200, id, -32602, "Unknown tool: aws___run_script")
 			return true

@@ -33,7 +33,8 @@
 //	-32602 or -32600 "Unknown tool"...  unavailable: the server has changed
 //	result.isError                      by its text, see Classify
 //	structuredContent.status "error"    the script raised; by its text, though isError is false
-//	status "working", task_id           poll aws___get_tasks, waiting as it recommends
+//	status "working", task_id           poll aws___get_tasks, waiting as it recommends; run the script again,
+//	                                    once, if the session is lost meanwhile
 //
 // Facts: https://docs.aws.amazon.com/agent-toolkit/latest/userguide/understanding-mcp-server-tools.html,
 // https://github.com/aws/mcp-proxy-for-aws, and the issues named beside the code.
@@ -177,11 +178,18 @@ type Call struct {
 // Run runs code as role, with region as the fallback Region, and waits for its value. Its errors
 // carry codes; *ExpiredError stands for credentials that were refused.
 func (c *Client) Run(ctx context.Context, role bridge.RoleSession, region, code string) (Script, error) {
-	result, err := call[run](ctx, c, role, region, runScript, map[string]any{"code": code})
-	if err != nil {
-		return Script{}, err
+	for again := false; ; again = true {
+		result, err := call[run](ctx, c, role, region, runScript, map[string]any{"code": code})
+		if err != nil {
+			return Script{}, err
+		}
+		session := c.state(role).current()
+		script, err := c.script(ctx, role, region, result)
+		if err == nil || again || ctx.Err() != nil || c.state(role).current() == session {
+			return script, err
+		}
+		// The session was lost while a task of it ran, and the task with it.
 	}
-	return c.script(ctx, role, region, result)
 }
 
 // Call calls one of the server's tools as role and returns its result: structuredContent, or else

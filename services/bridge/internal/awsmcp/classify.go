@@ -45,7 +45,9 @@ var causes = []struct {
 
 // Classify returns the error that an exception's or a tool error's text stands for.
 func Classify(text string, account bridge.AccountID) error {
-	text = strings.Join(strings.Fields(text), " ")
+	if text = strings.Join(strings.Fields(text), " "); text == "" {
+		text = "no reason was given"
+	}
 	subject := text
 	if match := errorCode.FindStringSubmatch(text); match != nil {
 		subject = match[1]
