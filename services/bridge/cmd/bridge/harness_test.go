@@ -461,6 +461,8 @@ type fakeMCP struct {
 	// reply is what a Region answers; nil means two instances.
 	reply func(run scriptRun, region string) any
 	polls func(w http.ResponseWriter, id int64)
+	// knows is the result of a knowledge tool; nil means the tool's name.
+	knows func(tool string, arguments json.RawMessage) any
 }
 
 // set changes the stand-in while it serves.
@@ -557,7 +559,20 @@ func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 			m.mu.Unlock()
 			polls(w, message.ID)
 		default:
-			toolResult(w, message.ID, map[string]any{"content": map[string]any{"result": []string{message.Params.Name}}})
+			m.mu.Lock()
+			knows := m.knows
+			m.mu.Unlock()
+			if knows == nil {
+				toolResult(w, message.ID, map[string]any{"content": map[string]any{"result": []string{message.Params.Name}}})
+				return
+			}
+			var sent struct {
+				Params struct{ Arguments json.RawMessage }
+			}
+			if err := json.Unmarshal(body, &sent); err != nil {
+				t.Errorf("upstream got no JSON-RPC: %v", err)
+			}
+			result(w, message.ID, knows(message.Params.Name, sent.Params.Arguments))
 		}
 	default:
 		t.Errorf("upstream got method %q", message.Method)

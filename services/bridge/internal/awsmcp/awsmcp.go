@@ -42,6 +42,7 @@ package awsmcp
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -200,7 +201,11 @@ func (c *Client) Call(ctx context.Context, role bridge.RoleSession, region, tool
 		return nil, err
 	}
 	if result.IsError {
-		return nil, Classify(result.text(), role.Account)
+		text := result.text()
+		if text == "" && result.Structured != nil {
+			text = cmp.Or(complaint(*result.Structured), string(*result.Structured))
+		}
+		return nil, Classify(text, role.Account)
 	}
 	return value(result)
 }

@@ -1,6 +1,7 @@
 package awsmcp
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -53,27 +54,51 @@ func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) 
 	if err != nil {
 		return nil, err
 	}
-	raw := json.RawMessage(value)
+	if text := complaint(value); text != "" {
+		return nil, &bridge.Error{Op: tool, Code: bridge.Unavailable, Err: errors.New(text), Hint: "check the arguments, or ask again"}
+	}
 	var wrapped struct {
-		Content *struct {
-			Result json.RawMessage `json:"result"`
-			Error  string          `json:"errorMessage"`
+		Content struct {
+			Result jsontext.Value `json:"result"`
 		} `json:"content"`
-		Error string `json:"errorMessage"`
 	}
-	if unmarshal(raw, &wrapped) != nil { // some other shape: passed on as it is
-		return raw, nil
+	if unmarshal(value, &wrapped) == nil && len(wrapped.Content.Result) > 0 { // some other shape is passed on as it is
+		value = wrapped.Content.Result
 	}
-	if wrapped.Content != nil {
-		wrapped.Error += wrapped.Content.Error
+	if text := string(value); text == `""` || text == "null" {
+		return nil, &bridge.Error{Op: tool, Code: bridge.Unavailable, Err: errors.New("the server answered with nothing"), Hint: "check the arguments, or ask again"}
 	}
-	if wrapped.Error != "" {
-		return nil, &bridge.Error{Op: tool, Code: bridge.Unavailable, Err: errors.New(wrapped.Error), Hint: "check the arguments, or ask again"}
+	return json.RawMessage(value), nil
+}
+
+// complaint returns what a result says about a failure that it is, though it comes as a success: in one of the members by which these
+// tools tell it, of the result itself or of what it wraps. "" if it is none.
+func complaint(result jsontext.Value) string {
+	var object map[string]jsontext.Value
+	if unmarshal(result, &object) != nil {
+		return ""
 	}
-	if wrapped.Content != nil && len(wrapped.Content.Result) > 0 {
-		return wrapped.Content.Result, nil
+	said := func(names ...string) string {
+		for _, name := range names {
+			switch value := string(object[name]); value {
+			case "", "null", "false", `""`, "{}", "[]":
+			default:
+				var text string
+				if unmarshal(object[name], &text) == nil {
+					value = text
+				}
+				return value
+			}
+		}
+		return ""
 	}
-	return raw, nil
+	if text := said("errorMessage", "error"); text != "" {
+		return text
+	}
+	if string(object["isError"]) == "true" || strings.EqualFold(string(object["status"]), `"error"`) {
+		return cmp.Or(said("message", "error_code", "result", "content"), "no reason was given")
+	}
+	return cmp.Or(complaint(object["content"]), complaint(object["result"]))
 }
 
 // CheckTools holds the server's tool list against what the bridge needs, and logs by name what is

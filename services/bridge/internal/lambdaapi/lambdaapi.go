@@ -223,7 +223,8 @@ func (a arguments) query() bridge.Query {
 // lenient reads what encoding/json does: of a name that stands twice the last counts, and what is not UTF-8 becomes U+FFFD.
 var lenient = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// Decode reads the arguments of tool and checks them against its schema. raw is the event, compact.
+// Decode reads the arguments of tool and checks them against its schema. raw is the event, compact; for a tool that is passed on, as it
+// was checked: each name once, and none with null, which the check takes for left out.
 func Decode(tool bridge.Tool, event []byte) (a arguments, raw json.RawMessage, err error) {
 	refuse := func(hint, format string, args ...any) error {
 		return &bridge.Error{Op: "read arguments of " + tool.Name, Code: bridge.Invalid, Err: fmt.Errorf(format, args...), Hint: hint}
@@ -244,15 +245,37 @@ func Decode(tool bridge.Tool, event []byte) (a arguments, raw json.RawMessage, e
 	if err := tool.Check(document); err != nil {
 		return a, nil, err
 	}
-	compact := jsontext.Value(event).Clone()
-	err = compact.Compact(lenient)
-	if err == nil && (tool.Name == "query" || tool.Name == "list_accounts") {
-		err = jsonv2.Unmarshal(compact, &a, lenient)
+	if tool.Name == "query" || tool.Name == "list_accounts" {
+		compact := jsontext.Value(event).Clone()
+		if err = compact.Compact(lenient); err == nil {
+			err = jsonv2.Unmarshal(compact, &a, lenient)
+		}
+		raw = json.RawMessage(compact)
+	} else {
+		dropNulls(document)
+		raw, err = jsonv2.Marshal(document, jsonv2.Deterministic(true))
 	}
 	if err != nil {
 		return a, nil, refuse("send a JSON object", "the arguments cannot be read: %v", err)
 	}
-	return a, json.RawMessage(compact), nil
+	return a, raw, nil
+}
+
+// dropNulls takes the members that are null out of the objects in value.
+func dropNulls(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, member := range value {
+			if member == nil {
+				delete(value, name)
+			}
+			dropNulls(member)
+		}
+	case []any:
+		for _, item := range value {
+			dropNulls(item)
+		}
+	}
 }
 
 // fromContext returns the tool's own name and the user token, "" for what isn't there.
