@@ -56,6 +56,20 @@ func TestClassify(t *testing.T) {
 		"An error occurred (ExpiredToken) when calling the X operation: y":  bridge.Unauthenticated,
 		"An error occurred (InternalError) when calling the X operation: y": bridge.Unavailable,
 		"NameError: name 'x' is not defined":                                bridge.Unavailable,
+		// Operations that begin with Head have no body to hold a code: botocore tells the status.
+		"ClientError('An error occurred (403) when calling the HeadBucket operation: Forbidden')":                        bridge.Forbidden,
+		"ClientError('An error occurred (401) when calling the HeadBucket operation: Unauthorized')":                     bridge.Unauthenticated,
+		"ClientError('An error occurred (404) when calling the HeadBucket operation: Not Found')":                        bridge.NotFound,
+		"ClientError('An error occurred (429) when calling the HeadBucket operation: Too Many Requests')":                bridge.Throttled,
+		"ClientError('An error occurred (503) when calling the HeadBucket operation: Slow Down')":                        bridge.Unavailable,
+		"ClientError('An error occurred (400) when calling the HeadBucket operation: Bad Request')":                      bridge.Invalid,
+		"ClientError('An error occurred (500) when calling the HeadBucket operation: Internal Server Error')":            bridge.Unavailable,
+		"An error occurred (InvalidInstanceID.NotFound) when calling the DescribeInstances operation: y":                 bridge.NotFound,
+		"An error occurred (InvalidInstanceID.Malformed) when calling the DescribeInstances operation: y":                bridge.Invalid,
+		"An error occurred (AWS.SimpleQueueService.NonExistentQueue) when calling the GetQueueUrl operation: y":          bridge.NotFound,
+		"An error occurred (InvalidAccessKeyId) when calling the ListBuckets operation: y":                               bridge.Unauthenticated,
+		"An error occurred (LimitExceededException) when calling the DescribeStream operation: Rate exceeded for stream": bridge.Throttled,
+		"OperationNotFoundError: describe_instances":                                                                     bridge.Unavailable,
 	} {
 		if got := bridge.CodeOf(Classify(text, "111111111111")); got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
