@@ -98,6 +98,28 @@ func TestMismatchHidesTheValue(t *testing.T) {
 	}
 }
 
+// TestWhatJSONDoesNotHave: an expression that makes something of a response that no answer can hold is at fault, not the bridge.
+func TestWhatJSONDoesNotHave(t *testing.T) {
+	t.Parallel()
+	document := map[string]any{"N": 1.0, "S": "NaN"}
+	for expression, fits := range map[string]bool{
+		"N / `0`": false, "[N % `0`]": false, "{a:to_number(S)}": false, "to_number('Infinity')": false, "sum([`1e308`,`1e308`])": false, "&N": false, "[&N]": false,
+		"length(S)": true, "find_first(S, 'N')": true, "to_number('1e308')": true, "keys(@)": true, "N == `1`": true, "[]": true, "items(@)": true, "split('a', S)": true,
+	} {
+		shape, err := Compile(bridge.Operation{}, expression, expression)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rowsErr := shape.Rows(document)
+		_, keyErr := shape.Key(document)
+		for _, err := range []error{rowsErr, keyErr} {
+			if fits != (err == nil) || !fits && bridge.CodeOf(err) != bridge.Invalid {
+				t.Errorf("%s: %v", expression, err)
+			}
+		}
+	}
+}
+
 // TestRowsOfReasonableSize: an expression may make more of a response than there is, but not without end.
 func TestRowsOfReasonableSize(t *testing.T) {
 	t.Parallel()

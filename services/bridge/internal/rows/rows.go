@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -110,33 +111,53 @@ func search(path jmespath.JMESPath, document any, most int) (value any, err erro
 		}
 	}()
 	value, err = path.Search(document)
-	if err == nil && most < math.MaxInt && spare(value, most) < 0 {
-		return nil, fmt.Errorf("it makes more than %d bytes of it", most)
+	if err == nil && most < math.MaxInt {
+		_, err = spare(value, most)
 	}
-	return value, err
+	if errors.Is(err, errTooMuch) {
+		err = fmt.Errorf("it makes more than %d bytes of it", most)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return value, nil
 }
 
-// spare returns what value, as JSON, leaves of so many bytes; it stops counting below 0, because a value may hold another many times.
-func spare(value any, bytes int) int {
+var errTooMuch = errors.New("more than there is room for")
+
+// spare returns what value, as JSON, leaves of so many bytes, or why it can't be written; it stops counting below 0, because a value may
+// hold another many times.
+func spare(value any, bytes int) (left int, err error) {
 	switch value := value.(type) {
 	case string:
-		return bytes - len(value) - 2
+		bytes -= len(value)
 	case []any:
 		for _, item := range value {
-			if bytes = spare(item, bytes-1); bytes < 0 {
-				break
+			if bytes, err = spare(item, bytes-1); err != nil {
+				return 0, err
 			}
 		}
 	case map[string]any:
 		for name, item := range value {
-			if bytes = spare(item, bytes-len(name)-4); bytes < 0 {
-				break
+			if bytes, err = spare(item, bytes-len(name)-4); err != nil {
+				return 0, err
 			}
 		}
+	case float64:
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			return 0, errors.New("it makes a number that JSON does not have, such as one divided by 0")
+		}
+		bytes -= 2
 	default:
-		return bytes - 4
+		if reflect.ValueOf(value).Kind() == reflect.Func {
+			return 0, errors.New("& is for the arguments of functions")
+		}
+		bytes -= 2
 	}
-	return bytes - 2
+	if bytes -= 2; bytes < 0 {
+		return 0, errTooMuch
+	}
+	return bytes, nil
 }
 
 // only returns the one list among document's members, or document as one row.
