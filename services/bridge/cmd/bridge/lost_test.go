@@ -22,7 +22,8 @@ func (b *box) spoil(change func(value map[string]any)) {
 func TestNothingIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	b := start(t)
-	for name, region := range map[string]any{"no document": map[string]any{"calls": 1}, "null for a document": map[string]any{"document": nil, "calls": 1}, "null for the Region": nil} {
+	for name, region := range map[string]any{"no document": map[string]any{"calls": 1}, "null for a document": map[string]any{"document": nil, "calls": 1}, "null for the Region": nil,
+		"a text": map[string]any{"document": "x", "calls": 1}, "a list": map[string]any{"document": []any{}, "calls": 1}} {
 		b.spoil(func(value map[string]any) { value["regions"] = map[string]any{"us-east-1": region} })
 		got := b.call(b.token("ops"), "query", describe)
 		if got.statuses() != "222/us-east-1=failed" || got.Results[0].Error.Code != "unavailable" || !strings.Contains(got.Results[0].Error.Message, "nothing for this Region") {

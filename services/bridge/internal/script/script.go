@@ -163,7 +163,7 @@ func Parse(raw []byte, ask bridge.Ask, classify func(text string) error) (region
 	}
 	for _, region := range ask.Regions {
 		answer := value.Regions[Region(ask, region)]
-		if answer.Document == nil && answer.Error == nil {
+		if _, some := answer.Document.(map[string]any); !some && answer.Error == nil { // the script returns objects only
 			continue
 		}
 		report := bridge.RegionReport{Region: region, Document: answer.Document, Calls: answer.Calls, More: answer.More}
