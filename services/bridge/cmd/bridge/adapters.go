@@ -143,6 +143,17 @@ func unwrap(err error) (error, bool) {
 	return err, false
 }
 
+// notes says what all of them say.
+func notes(sources ...func() []string) func() []string {
+	return func() []string {
+		var all []string
+		for _, source := range sources {
+			all = append(all, source()...)
+		}
+		return all
+	}
+}
+
 // driftNotes says with each answer what of the upstream's tools has changed.
 func driftNotes(upstream *awsmcp.Client) func() []string {
 	return func() []string {

@@ -135,6 +135,9 @@ func TestAccountsTable(t *testing.T) {
 	if !strings.Contains(b.logs.String(), "holds an item that is no account") {
 		t.Error("the broken item was left out in silence")
 	}
+	if got := b.call(b.token("ops"), "query", `{"accounts":["all"],"service":"ec2","operation":"DescribeInstances"}`); got.Coverage.Answered != 2 || strings.Join(got.Notes, " ") != "1 item of the accounts table is no account and was left out; the bridge's log has the reason" {
+		t.Errorf("%+v, notes %q (%+v)", got.Coverage, got.Notes, got.Error)
+	}
 }
 
 func TestSpansAreSentBeforeTheAnswer(t *testing.T) {

@@ -112,8 +112,10 @@ func wire(ctx context.Context, c config.Config, table *operations.Table, logs io
 	}
 	database := dynamodb.NewFromConfig(sdk)
 	var directory bridge.Directory = accounts.Fixed(c.Accounts)
+	leftOut := func() []string { return nil }
 	if c.AccountsTable != "" {
-		directory = accounts.NewTable(database, c.AccountsTable, logger)
+		table := accounts.NewTable(database, c.AccountsTable, logger)
+		directory, leftOut = table, table.Notes
 	}
 	var shared awsmcp.Sessions
 	if c.SessionTable != "" {
@@ -135,7 +137,7 @@ func wire(ctx context.Context, c config.Config, table *operations.Table, logs io
 	verifier := identity.New(client, identity.Config{Issuer: c.TokenIssuer, ClientIDs: c.TokenClientIDs, JWKSURL: c.TokenJWKSURL})
 	core := bridge.New(directory, policies, newCatalog(table, c.AllowDataReads), rows.Compile,
 		tracer.Asker(ask.New(roles, sandbox{upstream}, logger)), audit.New(logger), bridge.Config{
-			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: driftNotes(upstream), Encode: encodeJSON, Enter: answers.Enter})
+			Home: c.Region, Concurrency: c.Concurrency, PerAccount: perAccount, MaxBytes: c.MaxBytes, Notes: notes(leftOut, driftNotes(upstream)), Encode: encodeJSON, Enter: answers.Enter})
 	p := &program{handler: lambdaapi.New(verifier, core, hub, logger, encodeJSON, c.MaxBytes), hub: hub, verifier: verifier, sts: tokens, tracer: tracer, logger: logger}
 	if c.Tracing {
 		p.sendSpansAfterAnswers(ctx, c.RuntimeAPI)

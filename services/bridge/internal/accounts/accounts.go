@@ -49,6 +49,7 @@ type Table struct {
 
 	mu       sync.Mutex
 	accounts []bridge.Account
+	broken   int // items that are no accounts
 	loaded   time.Time
 }
 
@@ -88,29 +89,51 @@ func (t *Table) Accounts(ctx context.Context) ([]bridge.Account, error) {
 		t.loaded = time.Now().Add(pause - ttl)
 		return t.accounts, nil
 	}
-	t.accounts, t.loaded = loaded.([]bridge.Account), time.Now()
+	found := loaded.(contents)
+	t.accounts, t.broken, t.loaded = found.accounts, found.broken, time.Now()
 	return t.accounts, nil
 }
 
-func (t *Table) read(ctx context.Context) ([]bridge.Account, error) {
-	accounts := []bridge.Account{}
+// Notes says what an answer about all accounts leaves out: nil for nothing.
+func (t *Table) Notes() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch t.broken {
+	case 0:
+		return nil
+	case 1:
+		return []string{"1 item of the accounts table is no account and was left out; the bridge's log has the reason"}
+	default:
+		return []string{fmt.Sprintf("%d items of the accounts table are no accounts and were left out; the bridge's log has the reasons", t.broken)}
+	}
+}
+
+// contents are what the table was found to hold.
+type contents struct {
+	accounts []bridge.Account
+	broken   int
+}
+
+func (t *Table) read(ctx context.Context) (contents, error) {
+	accounts, broken := []bridge.Account{}, 0
 	pages := dynamodb.NewScanPaginator(t.client, &dynamodb.ScanInput{TableName: &t.name})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, err
+			return contents{}, err
 		}
 		for _, item := range page.Items {
 			account, err := read(item)
 			if err != nil { // an item that can't be read must not be left out in silence, nor stop the rest
 				t.logger.ErrorContext(ctx, "accounts table holds an item that is no account", "error", err)
+				broken++
 				continue
 			}
 			accounts = append(accounts, account)
 		}
 	}
 	slices.SortFunc(accounts, func(a, b bridge.Account) int { return strings.Compare(string(a.ID), string(b.ID)) })
-	return accounts, nil
+	return contents{accounts, broken}, nil
 }
 
 func read(item map[string]types.AttributeValue) (bridge.Account, error) {
