@@ -461,7 +461,7 @@ type fakeMCP struct {
 	// reply is what a Region answers; nil means two instances.
 	reply func(run scriptRun, region string) any
 	polls func(w http.ResponseWriter, id int64)
-	// knows is the result of a knowledge tool; nil means the tool's name.
+	// knows is the result of a knowledge tool, or an rpcRefusal; nil means the tool's name.
 	knows func(tool string, arguments json.RawMessage) any
 }
 
@@ -572,7 +572,12 @@ func (m *fakeMCP) serve(t *testing.T, w http.ResponseWriter, r *http.Request) {
 			if err := json.Unmarshal(body, &sent); err != nil {
 				t.Errorf("upstream got no JSON-RPC: %v", err)
 			}
-			result(w, message.ID, knows(message.Params.Name, sent.Params.Arguments))
+			known := knows(message.Params.Name, sent.Params.Arguments)
+			if refusal, ok := known.(rpcRefusal); ok {
+				rpcFailure(w, http.StatusOK, message.ID, refusal.code, refusal.message)
+				return
+			}
+			result(w, message.ID, known)
 		}
 	default:
 		t.Errorf("upstream got method %q", message.Method)
@@ -656,6 +661,12 @@ func rpcFailure(w http.ResponseWriter, status int, id int64, code int, message s
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"jsonrpc": "2.0", "id": id, "error": map[string]any{"code": code, "message": message}})
+}
+
+// rpcRefusal is a JSON-RPC error.
+type rpcRefusal struct {
+	code    int
+	message string
 }
 
 func toolResult(w http.ResponseWriter, id int64, structured any) {

@@ -79,3 +79,31 @@ func TestKnowledgeArguments(t *testing.T) {
 	})
 	b.call(b.token("ops"), "read_documentation", `{"requests":[{"url":"https://x","max_length":null}]}`)
 }
+
+// Which words an argument may be is the server's to say. It is the argument that is wrong then: neither the bridge nor a target role.
+func TestKnowledgeArgumentsRefused(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	said := func(text string) any {
+		return map[string]any{"isError": true, "content": []any{map[string]any{"type": "text", "text": text}}}
+	}
+	for name, c := range map[string]struct {
+		answer any
+		code   string
+		hint   string
+	}{
+		"invalid params":      {rpcRefusal{-32602, "Invalid params: resource_type must be one of product, api, cfn"}, "invalid", "check the arguments"},
+		"validation error":    {said("1 validation error for get_regional_availability: resource_type: Input should be 'product', 'api' or 'cfn'"), "invalid", "check the arguments"},
+		"Input validation":    {said("Input validation error: 'cheese' is not one of ['product', 'api', 'cfn']"), "invalid", "check the arguments"},
+		"throttled":           {said("Throttling: Rate exceeded"), "throttled", "ask again"},
+		"AccessDenied":        {said("AccessDenied"), "forbidden", "the bridge's own role"},
+		"the tool is gone":    {rpcRefusal{-32602, "Unknown tool: aws___get_regional_availability"}, "unavailable", "bring the bridge up to date"},
+		"the tool is removed": {rpcRefusal{-32600, "The tool has been removed, use another one."}, "unavailable", "bring the bridge up to date"},
+	} {
+		b.mcp.set(func(m *fakeMCP) { m.knows = func(string, json.RawMessage) any { return c.answer } })
+		got := b.call(b.token("ops"), "get_regional_availability", `{"regions":["us-east-1"],"resource_type":"cheese"}`)
+		if got.Error == nil || got.Error.Code != c.code || !strings.Contains(got.Error.Hint, c.hint) || strings.Contains(got.Error.Message+got.Error.Hint, "call AWS:") {
+			t.Errorf("%s: %+v", name, got.Error)
+		}
+	}
+}

@@ -633,7 +633,7 @@ func read[R any](c *Client, role bridge.RoleSession, response *http.Response, bo
 	case status >= 500:
 		return answer[R]{}, &laterError{retryAfter(response, time.Now()), c.failure(role, bridge.Unavailable, "ask again in a moment", errors.New(text))}
 	case rpc.Error != nil && (rpc.Error.Code == codeInvalidRequest || rpc.Error.Code == codeInvalidParams || rpc.Error.Code == codeNoMethod):
-		return answer[R]{}, c.failure(role, bridge.Unavailable, updateHint, &changedError{text})
+		return answer[R]{}, c.failure(role, bridge.Unavailable, updateHint, &changedError{rpc.Error.Code, text})
 	case rpc.Error != nil:
 		return answer[R]{}, Classify(text, role.Account)
 	default:

@@ -44,11 +44,14 @@ var causes = []struct {
 		bridge.Unavailable, "the AWS MCP Server doesn't know the operation yet"},
 	{[]string{"NotFound", "NoSuch", "DoesNotExist", "Nonexistent", "NonExistent"},
 		bridge.NotFound, "there is none in this account and Region, or params name it wrong"},
-	{[]string{"ParamValidation", "Parameter validation failed", "Validation", "InvalidParameter", "InvalidRequest", "InvalidInput", "MissingParameter", "Malformed", "InvalidArgument", "InvalidNextToken", "Invalid"},
+	{[]string{"ParamValidation", "Parameter validation failed", "Validation", "validation error", "InvalidParameter", "InvalidRequest", "InvalidInput", "MissingParameter", "Malformed", "InvalidArgument", "InvalidNextToken", "Invalid"},
 		bridge.Invalid, "correct params: the operation's parameters are those of boto3"},
 	{[]string{"Internal", "ServiceUnavailable", "ServiceException", "ServerException", "ServiceFailure"},
 		bridge.Unavailable, "AWS is at fault; ask again in a moment"},
 }
+
+// classified is the Op of what Classify returns.
+const classified = "call AWS"
 
 // Classify returns the error that an exception's or a tool error's text stands for.
 func Classify(text string, account bridge.AccountID) error {
@@ -59,7 +62,7 @@ func Classify(text string, account bridge.AccountID) error {
 	if match := errorCode.FindStringSubmatch(text); match != nil {
 		subject = cmp.Or(statuses[match[1]], match[1])
 	}
-	known := &bridge.Error{Op: "call AWS", Account: account, Code: bridge.Unavailable, Err: errors.New(text)}
+	known := &bridge.Error{Op: classified, Account: account, Code: bridge.Unavailable, Err: errors.New(text)}
 	for _, cause := range causes {
 		for _, word := range cause.words {
 			if strings.Contains(subject, word) {

@@ -90,7 +90,10 @@ func (c *Client) missing(role bridge.RoleSession, tool string) error {
 }
 
 // changedError says that the server takes a message for one that it doesn't know.
-type changedError struct{ text string }
+type changedError struct {
+	code int // of JSON-RPC
+	text string
+}
 
 func (e *changedError) Error() string { return e.text }
 

@@ -44,15 +44,8 @@ func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) 
 		return nil, err
 	}
 	value, err := h.client.Call(ctx, role, h.region, ToolPrefix+tool, jsontext.Value(arguments))
-	var known *bridge.Error
-	if errors.As(err, &known) && known.Code == bridge.Unauthenticated {
-		// These credentials are the bridge's own: of a whole tool call, unauthenticated says that the person must sign in.
-		failure := *known
-		failure.Code = bridge.Unavailable
-		return nil, &failure
-	}
 	if err != nil {
-		return nil, err
+		return nil, ofHub(tool, err)
 	}
 	if text := complaint(value); text != "" {
 		return nil, &bridge.Error{Op: tool, Code: bridge.Unavailable, Err: errors.New(text), Hint: "check the arguments, or ask again"}
@@ -69,6 +62,34 @@ func (h *Hub) Call(ctx context.Context, tool string, arguments json.RawMessage) 
 		return nil, &bridge.Error{Op: tool, Code: bridge.Unavailable, Err: errors.New("the server answered with nothing"), Hint: "check the arguments, or ask again"}
 	}
 	return json.RawMessage(value), nil
+}
+
+// ofHub returns err as that of a call without a member account.
+func ofHub(tool string, err error) error {
+	var known *bridge.Error
+	if !errors.As(err, &known) {
+		return err
+	}
+	failure := *known
+	var changed *changedError
+	switch {
+	case failure.Code == bridge.Unauthenticated:
+		// These credentials are the bridge's own: of a whole tool call, unauthenticated says that the person must sign in.
+		failure.Code = bridge.Unavailable
+	case errors.As(err, &changed) && changed.code == codeInvalidParams: // the arguments are the caller's
+		failure.Code, failure.Err, failure.Hint = bridge.Invalid, changed, "check the arguments"
+	case failure.Op == classified:
+		failure.Op = tool
+		switch failure.Code {
+		case bridge.Forbidden:
+			failure.Hint = "check the bridge's own role"
+		case bridge.Throttled, bridge.Timeout:
+			failure.Hint = "ask again in a moment"
+		default:
+			failure.Hint = "check the arguments, or ask again"
+		}
+	}
+	return &failure
 }
 
 // complaint returns what a result says about a failure that it is, though it comes as a success: in one of the members by which these
