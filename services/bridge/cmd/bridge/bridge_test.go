@@ -337,6 +337,25 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// How long the server asks to be left alone is known: "in a moment" is no advice then.
+func TestLongWaitsAreTold(t *testing.T) {
+	t.Parallel()
+	b := start(t)
+	for after, want := range map[string]string{"3000": "ask again in 50m0s", "31": "ask again in 31s", "86400": "ask again in an hour or later", "0": "ask again in a moment"} {
+		b.mcp.set(func(m *fakeMCP) {
+			m.fault = func(w http.ResponseWriter, _ *http.Request, _ int64, _ scriptRun) bool {
+				w.Header().Set("Retry-After", after)
+				w.WriteHeader(http.StatusTooManyRequests)
+				return true
+			}
+		})
+		got := b.call(b.token("ops"), "query", describe)
+		if got.statuses() != "222/us-east-1=throttled" || !strings.HasPrefix(got.Results[0].Error.Hint, want) {
+			t.Errorf("%s: %s %+v, want %q", after, got.statuses(), got.Results[0].Error, want)
+		}
+	}
+}
+
 // A server that knows none of the sessions that it opens is at fault, not the bridge.
 func TestSessionLostBeforeItsFirstCall(t *testing.T) {
 	t.Parallel()

@@ -474,6 +474,20 @@ type laterError struct {
 func (e *laterError) Error() string { return e.err.Error() }
 func (e *laterError) Unwrap() error { return e.err }
 
+// last is what to report when there is no time to wait: with how long the server asked for, if it did.
+func (e *laterError) last() error {
+	var known *bridge.Error
+	if e.after < time.Second || !errors.As(e.err, &known) {
+		return e.err
+	}
+	told := *known
+	if told.Hint = "ask again in an hour or later"; e.after < time.Hour {
+		told.Hint = "ask again in " + e.after.Round(time.Second).String()
+	}
+	told.Hint += ", as the server says"
+	return &told
+}
+
 // post sends m, again while the server asks for patience and ctx has time left for it.
 func post[R any](ctx context.Context, c *Client, st *state, role bridge.RoleSession, session string, m message) (answer[R], error) {
 	body, err := m.encode()
@@ -504,7 +518,7 @@ func post[R any](ctx context.Context, c *Client, st *state, role bridge.RoleSess
 			pause += rand.N(firstPause) // not all accounts at the same instant
 		}
 		if deadline, ok := ctx.Deadline(); attempt >= maxAttempts || ok && time.Until(deadline) < pause {
-			return answer[R]{}, later.err
+			return answer[R]{}, later.last()
 		}
 		c.logger.WarnContext(ctx, "aws mcp server asked for patience", "account", role.Account, "attempt", attempt,
 			"code", bridge.CodeOf(later.err), "pause_ms", pause.Milliseconds())
