@@ -52,6 +52,10 @@ const (
 	maxEvent = 256 << 10
 	maxDepth = bridge.MaxJSONDepth + 4
 
+	// maxAnswer bounds an answer: Lambda takes 6 MB and makes an error of more
+	// (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html). Only a list of accounts has no bound of its own.
+	maxAnswer = 6 << 20
+
 	// longest and spare make the deadline of a call: the Gateway gives up on a Lambda after a time
 	// that is not published (about 40 s have been seen), and the answer must get out before Lambda
 	// ends the invocation.
@@ -112,6 +116,11 @@ func (h *Handler) Handle(ctx context.Context, event []byte) ([]byte, Outcome, er
 		}
 	}
 	encoded, encodeErr := h.encode(answer)
+	if len(encoded) > maxAnswer {
+		err = &bridge.Error{Op: tool, Code: bridge.Invalid, Err: fmt.Errorf("the answer has %d bytes, at most %d can be sent", len(encoded), maxAnswer), Hint: "ask for less, with a filter"}
+		outcome.Code = bridge.CodeOf(err)
+		encoded, encodeErr = h.encode(refusal{Error: bridge.FailureOf(err)})
+	}
 	if encodeErr != nil {
 		outcome.Code = bridge.Internal
 		return nil, outcome, fmt.Errorf("write answer of %s: %w", tool, encodeErr)

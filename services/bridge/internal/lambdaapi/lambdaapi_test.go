@@ -1,8 +1,14 @@
 package lambdaapi
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"github.com/central-ops/central-ops/services/bridge"
 )
@@ -23,6 +29,39 @@ func TestUserToken(t *testing.T) {
 			if got := UserToken(headers); got != want {
 				t.Fatalf("%s: got %q, want %q", headers, got, want)
 			}
+		}
+	}
+}
+
+// many is a bridge with n accounts, of some 1,700 bytes each.
+type many int
+
+func (n many) ListAccounts(context.Context, bridge.Person, string) ([]bridge.Account, error) {
+	return slices.Repeat([]bridge.Account{{ID: "111111111111", Tags: map[string]string{"note": strings.Repeat("x", 1600)}}}, int(n)), nil
+}
+
+func (n many) Query(context.Context, bridge.Person, bridge.Query) (*bridge.Answer, error) {
+	return nil, nil
+}
+
+func (n many) Verify(context.Context, string) (bridge.Person, error) { return bridge.Person{}, nil }
+
+// TestAnswersFitIntoLambda: Lambda takes 6 MB for an answer and makes an error of a larger one.
+func TestAnswersFitIntoLambda(t *testing.T) {
+	t.Parallel()
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{
+		ClientContext: lambdacontext.ClientContext{Custom: map[string]string{toolNameKey: "bridge___list_accounts"}}})
+	for n, want := range map[many]bridge.Code{3500: "", 4000: bridge.Invalid} {
+		encoded, outcome, err := New(n, n, nil, slog.New(slog.DiscardHandler), bridge.EncodeJSON, 1<<18).Handle(ctx, []byte(`{}`))
+		var answer struct {
+			Accounts []bridge.Account
+			Error    *bridge.Failure
+		}
+		if err != nil || len(encoded) > 6<<20 || outcome.Code != want || json.Unmarshal(encoded, &answer) != nil {
+			t.Fatalf("%d accounts: %d bytes, code %q, %v", n, len(encoded), outcome.Code, err)
+		}
+		if want == "" && len(answer.Accounts) != int(n) || want != "" && !strings.Contains(answer.Error.Hint, "filter") {
+			t.Errorf("%d accounts: %d, %+v", n, len(answer.Accounts), answer.Error)
 		}
 	}
 }
