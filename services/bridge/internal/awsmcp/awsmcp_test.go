@@ -100,6 +100,32 @@ func TestOneSessionForEachRole(t *testing.T) {
 	}
 }
 
+// TestStreamsLeftOpen: a server may frame every answer as events, that to a notification too, and leave each stream open.
+func TestStreamsLeftOpen(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var message struct {
+			ID     int64
+			Method string
+		}
+		_ = json.NewDecoder(r.Body).Decode(&message)
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Header().Set("Mcp-Session-Id", "session-1")
+		if message.ID > 0 {
+			fmt.Fprintf(w, "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":%d,\"result\":{\"structuredContent\":{\"return_value\":1}}}\n\n", message.ID)
+		}
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	client := New(server.Client(), nil, slog.New(slog.DiscardHandler), Config{Endpoint: server.URL, Region: "us-east-1"})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if got, err := client.Run(ctx, roleOf("111111111111", "ASIA1"), "us-east-1", "1"); err != nil || string(got.Value) != "1" {
+		t.Errorf("%s, %v", got.Value, err)
+	}
+}
+
 // TestTooManySessions: the quota of sessions is waited for, and named if it stays used up.
 func TestTooManySessions(t *testing.T) {
 	t.Parallel()

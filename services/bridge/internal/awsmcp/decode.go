@@ -81,13 +81,17 @@ func decode[R any](contentType string, body []byte, id int64) (reply[R], error) 
 }
 
 // readBody reads an answer's body, of length bytes if that isn't negative, to its end, or, of
-// server-sent events, to the response to message id: the server may leave the stream open after it.
+// server-sent events, to the response to message id: the server may leave the stream open after it. Those after a notification (id 0)
+// respond to nothing.
 func readBody(contentType string, body io.Reader, length, id int64) ([]byte, error) {
 	if kind, _, _ := mime.ParseMediaType(contentType); kind != eventStream {
 		var all bytes.Buffer
 		all.Grow(int(min(max(length, 0), maxAnswer)) + bytes.MinRead) // MinRead: or ReadFrom makes room again at the end
 		_, err := all.ReadFrom(body)
 		return all.Bytes(), err
+	}
+	if id == 0 {
+		return nil, nil
 	}
 	lines := bufio.NewReader(body)
 	var all []byte
