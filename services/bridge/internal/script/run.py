@@ -37,7 +37,9 @@ async def main():
     def merge(whole, page, path):
         steps = path.split(".")
         for step in steps[:-1]:
-            whole = whole.setdefault(step, {})
+            if not whole.get(step):
+                whole[step] = {}
+            whole = whole[step]
             page = page.get(step) or {}
         name = steps[-1]
         more = page.get(name)
@@ -74,9 +76,11 @@ async def main():
                         page = {"value": page}
                     held["bytes"] = held["bytes"] + len(json.dumps(page, default=str))
                     tokens = []
+                    more = False
                     if pages:
                         tokens = [look(page, path) for path in pages["output"]]
-                        if pages["more"] and not look(page, pages["more"]):
+                        more = bool(pages["more"] and look(page, pages["more"]))
+                        if pages["more"] and not more:
                             tokens = []
                     if whole is None:
                         whole = page
@@ -86,7 +90,7 @@ async def main():
                         for path in pages["output"] + [pages["more"]]:
                             forget(whole, path)
                     if not [token for token in tokens if token]:
-                        return {"document": whole, "calls": calls, "more": False}
+                        return {"document": whole, "calls": calls, "more": more}
                     following = dict(params)
                     for name, token in zip(pages["input"], tokens):
                         if token:

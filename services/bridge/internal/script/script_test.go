@@ -229,6 +229,28 @@ func TestLateRegionIsLeft(t *testing.T) {
 	}
 }
 
+// An answer that says that there is more, but not where, is a part.
+func TestMoreWithoutATokenIsMore(t *testing.T) {
+	t.Parallel()
+	paged := operation
+	paged.Pagination = &bridge.Pagination{Input: []string{"NextToken"}, Output: []string{"NextToken"}, MoreResults: "Truncated", Results: []string{"Reservations"}}
+	ask := bridge.Ask{Operation: paged, Params: json.RawMessage(`{}`), Regions: []string{"us-east-1"}}
+	for name, c := range map[string]struct {
+		pages []any
+		more  bool
+	}{
+		"at once":         {[]any{map[string]any{"Reservations": []any{1}, "Truncated": true}}, true},
+		"later":           {[]any{map[string]any{"Reservations": []any{1}, "Truncated": true, "NextToken": "1"}, map[string]any{"Reservations": []any{2}, "Truncated": true}}, true},
+		"there is none":   {[]any{map[string]any{"Reservations": []any{1}, "Truncated": false, "NextToken": "1"}}, false},
+		"nothing is said": {[]any{map[string]any{"Reservations": []any{1}}}, false},
+	} {
+		regions, _, err := Parse(python(t, ask, told{Pages: c.pages}).Value, ask, func(text string) error { return errors.New(text) })
+		if err != nil || len(regions) != 1 || regions[0].Err != nil || regions[0].More != c.more {
+			t.Errorf("%s: %+v, %v", name, regions, err)
+		}
+	}
+}
+
 // TestEndlessPagesEnd guards against an operation that gives the same token for ever, and one whose
 // tokens never end.
 func TestEndlessPagesEnd(t *testing.T) {
