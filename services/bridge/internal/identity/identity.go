@@ -37,6 +37,10 @@ const (
 	// refetch and refetches bound how often the JWKS is fetched for want of a key.
 	refetch   = 10 * time.Second
 	refetches = 3
+	// keep is how old keys may grow, glance how long a token waits for newer ones, pause is from a fetch that failed to the next.
+	keep   = time.Hour
+	glance = 2 * time.Second
+	pause  = 10 * time.Second
 	// patience bounds one fetch.
 	patience = 5 * time.Second
 	// maxJWKS bounds its answer: a pool has two keys, of 400 bytes each.
@@ -65,8 +69,9 @@ type Verifier struct {
 	mu    sync.Mutex
 	keys  map[string]any // by key id; nil before the first
 	taken map[digest]taken
-	reads int   // how often keys were read
-	err   error // what became of the last fetch
+	reads int       // how often keys were read
+	fresh time.Time // until when the keys need not be fetched again
+	err   error     // what became of the last fetch
 }
 
 // digest stands for a token: what is remembered of one must not be a token.
@@ -101,6 +106,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (bridge.Person, err
 	if len(token) > maxToken {
 		return bridge.Person{}, refuse("use an access token with fewer groups", fmt.Errorf("the token has %d bytes, at most %d are taken", len(token), maxToken))
 	}
+	v.renew(ctx)
 	sum := digest(sha256.Sum256([]byte(token)))
 	person, known, reads := v.remembered(sum)
 	if known {
@@ -239,6 +245,21 @@ func (v *Verifier) refresh(ctx context.Context) error {
 	}
 }
 
+// renew fetches keys that have grown old. It waits for that only a little: the old ones are there.
+func (v *Verifier) renew(ctx context.Context) {
+	v.mu.Lock()
+	old := v.keys != nil && !time.Now().Before(v.fresh)
+	if old {
+		v.fresh = time.Now().Add(pause) // one caller waits
+	}
+	v.mu.Unlock()
+	if old {
+		ctx, cancel := context.WithTimeout(ctx, glance)
+		defer cancel()
+		_ = v.refresh(ctx)
+	}
+}
+
 // unread is the error of keys that can't be read.
 func unread(err error) error {
 	return &bridge.Error{Op: "read user pool keys", Code: bridge.Unavailable, Err: err, Hint: "check TOKEN_JWKS_URL, and that the bridge can reach it"}
@@ -258,6 +279,7 @@ func (v *Verifier) fetch(ctx context.Context) error {
 	if err == nil {
 		v.keys, v.taken = keys, map[digest]taken{}
 		v.reads++
+		v.fresh = time.Now().Add(keep)
 	}
 	return err
 }

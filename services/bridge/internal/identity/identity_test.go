@@ -167,6 +167,61 @@ func TestRememberedTokens(t *testing.T) {
 	})
 }
 
+// Keys that the pool has withdrawn are not taken for ever, though nobody comes with a newer one. An outage, or silence, doesn't matter.
+func TestKeysGrowOld(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	synctest.Test(t, func(t *testing.T) {
+		var silent atomic.Bool
+		v := New(&http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if silent.Load() {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			return p.RoundTrip(r)
+		})}, Config{Issuer: "https://pool", ClientIDs: []string{"c"}, JWKSURL: "https://pool/keys"})
+		verify := func(token string, want bridge.Code, most time.Duration) {
+			t.Helper()
+			start := time.Now()
+			_, err := v.Verify(t.Context(), token)
+			code := bridge.Code("")
+			if err != nil {
+				code = bridge.CodeOf(err)
+			}
+			if took := time.Since(start); code != want || took > most {
+				t.Errorf("code %q after %v, want %q: %v", code, took, want, err)
+			}
+		}
+		verify(p.token(t, "k1"), "", 0)
+		time.Sleep(keep / 2)
+		token := p.token(t, "k1") // lives an hour from here
+		verify(token, "", 0)
+		p.out.Store(true)
+		time.Sleep(keep/2 + time.Second)
+		verify(token, "", 0)
+		p.out.Store(false)
+		silent.Store(true)
+		time.Sleep(pause)
+		verify(token, "", glance)
+		verify(token, "", 0) // the second time nobody waits
+		silent.Store(false)
+		time.Sleep(patience + pause)
+		fetches := p.fetches.Load()
+		verify(token, "", 0)
+		verify(token, "", 0)
+		if n := p.fetches.Load() - fetches; n != 1 {
+			t.Errorf("%d fetches of keys that have grown old, want 1", n)
+		}
+		p.kid.Store("k2") // the pool's only key is another one now
+		time.Sleep(keep)
+		verify(p.token(t, "k1"), bridge.Unauthenticated, 0)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
 func TestCriticalHeadersAreRefused(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
