@@ -229,7 +229,11 @@ func (b *Bridge) query(ctx context.Context, person Person, query Query) (*Answer
 	if err != nil {
 		return nil, operation, err
 	}
-	regions, all, err := SelectRegions(query.Regions, b.config.Home, b.catalog.Regions(), b.catalog.NearestRegions)
+	known := b.catalog.Regions()
+	if operation.Global { // which is what answers call its Region
+		known = append(slices.Clip(known), GlobalRegion)
+	}
+	regions, all, err := SelectRegions(query.Regions, b.config.Home, known, b.catalog.NearestRegions)
 	if err != nil {
 		return nil, operation, err
 	}

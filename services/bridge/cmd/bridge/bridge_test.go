@@ -397,6 +397,12 @@ func TestRegionsAndFailuresStayApart(t *testing.T) {
 	if got := b.call(b.token("ops"), "query", `{"accounts":["Central"],"regions":["eu-west-1","us-east-1"],"service":"iam","operation":"ListUsers"}`); got.statuses() != "111/global=ok" {
 		t.Errorf("a global service: %s %+v", got.statuses(), got.Error)
 	}
+	if got := b.call(b.token("ops"), "query", `{"accounts":["Central"],"regions":["global"],"service":"iam","operation":"ListUsers"}`); got.statuses() != "111/global=ok" {
+		t.Errorf("a global service in the Region that its answers name: %s %+v", got.statuses(), got.Error)
+	}
+	if got := b.call(b.token("ops"), "query", `{"accounts":["Central"],"regions":["global"],"service":"ec2","operation":"DescribeInstances"}`); got.Error == nil || got.Error.Code != "not_found" {
+		t.Errorf("a regional service in the Region of global ones: %s %+v", got.statuses(), got.Error)
+	}
 }
 
 func TestLargeAnswersAreCutEvenly(t *testing.T) {
