@@ -254,6 +254,16 @@ func TestAskToolsInVain(t *testing.T) {
 	}
 }
 
+// A call whose result got lost on the way is not one in vain: the coverage says what was answered.
+func TestAskToolResultMissing(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, append([]string{oneTable[1]}, complete...)...) }
+	if got := signedInCLI(t, d).run("ask", "--quiet", "x"); got.status != 0 || !strings.HasPrefix(got.stdout, "Yes.\n") {
+		t.Errorf("ask: %+v, want status 0", got)
+	}
+}
+
 func TestAskInterrupt(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t)

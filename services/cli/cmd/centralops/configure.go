@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,6 +38,10 @@ file, or from flags; flags win. With --show, or without any of these, it shows t
 				return a.showProfile()
 			case stack != "" && file != "":
 				return usage("centralops configure --help", "--from-stack and --from-file exclude each other")
+			case stack == "" && cmd.Flags().Changed("from-stack"): // a script's variable that is not set
+				return usage("centralops configure --from-stack <stack>", "--from-stack names no stack")
+			case file == "" && cmd.Flags().Changed("from-file"):
+				return usage("centralops configure --from-file <file>", "--from-file names no file")
 			case stack != "":
 				p, err = a.fromStack(cmd, stack, dir)
 			case file != "":
@@ -98,7 +103,14 @@ func (a *app) fromStack(cmd *cobra.Command, stack, dir string) (profile.Profile,
 	pulumi.Dir = dir
 	var stdout, stderr bytes.Buffer
 	pulumi.Stdout, pulumi.Stderr = &stdout, &stderr
+	pulumi.WaitDelay = time.Second // for what pulumi has started and that holds its output open
 	err := pulumi.Run()
+	if ended := cmd.Context().Err(); ended != nil {
+		return profile.Profile{}, cancelled("read stack outputs", ended)
+	}
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // pulumi itself has ended well
+	}
 	if errors.Is(err, exec.ErrNotFound) {
 		return profile.Profile{}, &centralops.Error{Op: "read stack outputs", Code: centralops.NotFound, Err: err,
 			Message: "there is no pulumi on the PATH", Hint: "centralops configure --from-file <file>, with a profile from somebody who has it"}

@@ -3,8 +3,11 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -73,6 +76,10 @@ func TestConfigureFaults(t *testing.T) {
 			"centralops: read stack outputs: invalid: pulumi printed no JSON object: invalid character 'o' looking for beginning of value; try: pulumi stack output --json -s dev\n", 1},
 		"two sources": {`{}`, []string{"--from-stack", "dev", "--from-file", "x"},
 			"centralops: invalid: --from-stack and --from-file exclude each other; try: centralops configure --help\n", 2},
+		"a stack without a name": {`{}`, []string{"--from-stack", ""},
+			"centralops: invalid: --from-stack names no stack; try: centralops configure --from-stack <stack>\n", 2},
+		"a file without a name": {`{}`, []string{"--from-file", ""},
+			"centralops: invalid: --from-file names no file; try: centralops configure --from-file <file>\n", 2},
 		"flags that are not enough": {`{}`, []string{"--region", "eu-west-1", "--gateway-url", "ftp://x"},
 			`centralops: invalid: user_pool_id is not set (--user-pool-id); client_id is not set (--client-id); runtime_arn is not set (--runtime-arn); ` +
 				`gateway_url "ftp://x" must begin with https://, because tokens travel there; try: centralops configure --from-stack <stack>, or centralops help settings` + "\n", 2},
@@ -86,6 +93,47 @@ func TestConfigureFaults(t *testing.T) {
 				t.Errorf("configure mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Ctrl-C ends a pulumi that takes its time, also one that has started what holds its output open.
+func TestConfigureInterrupt(t *testing.T) {
+	t.Parallel()
+	c := newCLI(t)
+	c.pulumi("")
+	began := filepath.Join(c.home, "began")
+	script := "#!/bin/sh\n/bin/sleep 60 &\necho $! > " + began + ".new\n/bin/mv " + began + ".new " + began + "\nwait\n"
+	if err := os.WriteFile(filepath.Join(c.home, "bin", "pulumi"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := c.command("configure", "--from-stack", "dev")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		raw, err := os.ReadFile(began)
+		if err == nil {
+			pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { syscall.Kill(pid, syscall.SIGKILL) })
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("pulumi was not started")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	sent := time.Now()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if got := status(t, cmd.Wait()); got != 1 || stderr.String() != "centralops: read stack outputs: cancelled\n" || time.Since(sent) > patience {
+		t.Errorf("after %v: status %d, %q; want 1 and cancelled", time.Since(sent), got, stderr.String())
 	}
 }
 

@@ -389,14 +389,16 @@ func (v *view) finish(answer centralops.Answer, err error) error {
 }
 
 // exit returns the exit status of an answer. One for which tools were called in vain is no answer,
-// although the agent says so in good words.
+// although the agent says so in good words. Of a call whose result did not come only the answer's coverage tells.
 func (v *view) exit(answer centralops.Answer) int {
+	inVain := false
 	for _, c := range v.calls {
 		if c.result != nil && c.result.OK {
 			return answer.Exit()
 		}
+		inVain = inVain || c.result != nil
 	}
-	if len(v.calls) > 0 {
+	if inVain {
 		return centralops.ExitFailed
 	}
 	return answer.Exit()

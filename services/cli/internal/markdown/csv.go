@@ -27,8 +27,9 @@ func WriteCSV(w io.Writer, rows [][]string) error {
 }
 
 func safeCell(cell string) string {
-	// Spreadsheets skip leading white space, and read full-width signs as their narrow forms.
-	start := strings.TrimLeftFunc(cell, unicode.IsSpace)
+	// Spreadsheets skip leading white space, and the byte order mark that a file may begin with, and read full-width signs as
+	// their narrow forms.
+	start := strings.TrimLeftFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) })
 	if start == "" || !strings.ContainsAny(firstRune(start), "=+-@|%＝＋－＠") && cell[0] != '\t' && cell[0] != '\r' {
 		return cell
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
 	extast "github.com/yuin/goldmark/extension/ast"
+	gmparser "github.com/yuin/goldmark/parser"
 	"github.com/yuin/goldmark/text"
 	"github.com/yuin/goldmark/util"
 )
@@ -54,7 +55,12 @@ func EscapeJSON(text string) string {
 // CleanLine is Clean for text that has to stay in one line.
 func CleanLine(s string) string { return strings.Join(strings.Fields(Clean(s)), " ") }
 
-var parser = goldmark.New(goldmark.WithExtensions(extension.Table, extension.Strikethrough)).Parser()
+// parser is goldmark's own without definitions of references: those are no part of what is shown, and a log's line such as
+// "[ERROR]: refused" would be one.
+var parser = goldmark.New(goldmark.WithParser(gmparser.NewParser(
+	gmparser.WithBlockParsers(gmparser.DefaultBlockParsers()...),
+	gmparser.WithInlineParsers(gmparser.DefaultInlineParsers()...),
+)), goldmark.WithExtensions(extension.Table, extension.Strikethrough)).Parser()
 
 // Style says how to render. The zero value renders plain text without wrapping.
 type Style struct {
@@ -119,6 +125,9 @@ func (r *renderer) block(n ast.Node, width int) string {
 			line := n.Lines().At(i)
 			code.Write(line.Value(r.src))
 		}
+		if html, ok := n.(*ast.HTMLBlock); ok && html.HasClosure() {
+			code.Write(html.ClosureLine.Value(r.src)) // is none of its lines, and may have text before what closes it
+		}
 		return indent(strings.TrimRight(code.String(), "\n")+"\n", "    ", "    ")
 	case *ast.ThematicBreak:
 		return r.paint(dim, strings.Repeat("─", min(max(width, 3), 40))) + "\n"
@@ -176,12 +185,9 @@ func (r *renderer) inline(n ast.Node) string {
 			}
 			out.WriteString(r.paint(style, r.inline(child)))
 		case *ast.Link:
-			label := r.inline(child)
-			out.WriteString(label)
-			// The address is always shown: a label can claim to be another.
-			if target := string(child.Destination); target != label {
-				out.WriteString(" (" + target + ")")
-			}
+			out.WriteString(r.address(child, child.Destination))
+		case *ast.Image:
+			out.WriteString(r.address(child, child.Destination))
 		case *ast.AutoLink:
 			out.Write(child.URL(r.src))
 		case *ast.RawHTML:
@@ -194,6 +200,19 @@ func (r *renderer) inline(n ast.Node) string {
 		}
 	}
 	return out.String()
+}
+
+// address returns the text of a link or an image and where it leads to. That is always shown: the text can claim to be another.
+func (r *renderer) address(n ast.Node, destination []byte) string {
+	label, target := r.inline(n), string(destination)
+	switch label {
+	case target:
+		return label
+	case "":
+		return "(" + target + ")"
+	default:
+		return label + " (" + target + ")"
+	}
 }
 
 // literal returns the text of n with escapes and entities resolved. They may stand for control
@@ -247,8 +266,11 @@ func Columns(rows [][]string, style Style) string {
 					widest = i
 				}
 			}
-			if widths[widest] <= minCell {
+			if widths[widest] <= minCell && len(rows) > 1 {
 				return records(rows, style)
+			}
+			if widths[widest] <= 1 {
+				break // narrower than it has columns
 			}
 			widths[widest]--
 			over--
@@ -385,7 +407,7 @@ type Splitter struct{ pending []byte }
 func (s *Splitter) Add(text string) string {
 	s.pending = append(s.pending, text...)
 	end := 0
-	fenced, blank := false, false
+	blank, fence := false, "" // the fence of the code that a line is in
 	for offset := 0; offset < len(s.pending); {
 		length := bytes.IndexByte(s.pending[offset:], '\n')
 		line := s.pending[offset:]
@@ -399,13 +421,28 @@ func (s *Splitter) Add(text string) string {
 			break
 		}
 		trimmed := bytes.TrimSpace(line)
-		if bytes.HasPrefix(trimmed, []byte("```")) || bytes.HasPrefix(trimmed, []byte("~~~")) {
-			fenced = !fenced
+		if mark := fenceOf(string(trimmed)); fence == "" {
+			fence = mark
+		} else if len(mark) >= len(fence) && mark[0] == fence[0] && len(mark) == len(trimmed) {
+			fence = ""
 		}
-		blank = len(trimmed) == 0 && !fenced
+		blank = len(trimmed) == 0 && fence == ""
 		offset += length + 1
 	}
 	return s.take(end)
+}
+
+// fenceOf returns the backticks or tildes that a line begins with if they open a code fence, else "". Those that close one are
+// of the same kind, no fewer, and alone in their line.
+func fenceOf(line string) string {
+	for _, mark := range []string{"`", "~"} {
+		rest := strings.TrimLeft(line, mark)
+		// What stands between backticks in one line is no fence.
+		if n := len(line) - len(rest); n >= 3 && (mark == "~" || !strings.Contains(rest, mark)) {
+			return line[:n]
+		}
+	}
+	return ""
 }
 
 // Rest returns what is left.

@@ -38,6 +38,31 @@ x | y  z
 	}
 }
 
+// What markdown has no picture for is shown as it is written: an answer repeats log lines and pages, and nothing of it may vanish.
+func TestRenderLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		source, want string
+		width        int
+	}{
+		"a line like a reference":  {"Log:\n\n[ERROR]: refused\n", "Log:\n\n[ERROR]: refused\n", 80},
+		"a reference":              {"see [a][1]\n\n[1]: http://x.test\n", "see [a][1]\n\n[1]: http://x.test\n", 80},
+		"the end of a comment":     {"<!-- one\ntwo -->\n\nafter\n", "    <!-- one\n    two -->\n\nafter\n", 80},
+		"the end of preformatted":  {"<pre>\none\ntwo</pre>\n\nafter\n", "    <pre>\n    one\n    two</pre>\n\nafter\n", 80},
+		"a comment in one line":    {"<!-- one -->\nafter\n", "    <!-- one -->\n\nafter\n", 80},
+		"the address of a picture": {"![chart](http://x.test/y.png) ![](z.png)\n", "chart (http://x.test/y.png) (z.png)\n", 80},
+		"a table without rows": {"| AccountAccount | InstanceInstance |\n|---|---|\n",
+			"AccountA  Instance\nccount    Instance\n────────  ────────\n", 18},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, Render(test.source, Style{Width: test.width})); diff != "" {
+				t.Errorf("Render mismatch (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // A line that is broken inside of bold text is bold on both sides, and the break itself is not.
 func TestRenderKeepsStyleOverBreaks(t *testing.T) {
 	t.Parallel()
@@ -89,6 +114,8 @@ func TestWriteCSV(t *testing.T) {
 		"-inf":          "'-inf",
 		"a,b":           `"a,b"`,
 		"a=b":           "a=b",
+		"\ufeff=1+1":    "'\ufeff=1+1", // of a file that begins so, a spreadsheet drops the first character
+		"\u200b@SUM(A)": "'\u200b@SUM(A)",
 	} {
 		var out strings.Builder
 		if err := WriteCSV(&out, [][]string{{cell}}); err != nil {
@@ -136,6 +163,20 @@ func TestSplitterShowsWholeBlocks(t *testing.T) {
 	want := []string{"a\nb\n\n", "```\nc\n\nd\n```\n\n", "- e\n\n  f\n\n", "g"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("blocks mismatch (-want +got):\n%s", diff)
+	}
+}
+
+// Only the fence that a code block began with ends it.
+func TestSplitterKnowsFences(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"```\n~~~\n\nb\n```\n\n", "````\n```\n\nb\n````\n\n", "~~~\n```\n\nb\n~~~\n\n", "```\n```x\n\nb\n```\n\n", "```a``` b\n\n"} {
+		var s Splitter
+		if got := s.Add(code + "after"); got != code {
+			t.Errorf("block is %q, want %q", got, code)
+		}
+		if got := s.Rest(); got != "after" {
+			t.Errorf("rest is %q, want %q", got, "after")
+		}
 	}
 }
 

@@ -62,9 +62,10 @@ func wrap(s string, width int) []string {
 					put(" ")
 				}
 			}
-			for used+Width(word) > width {
+			for left := Width(word); used+left > width; { // measured once: a word can be megabytes
 				head := fit(word, max(width-used, 1))
 				put(head)
+				left -= Width(head)
 				word = word[len(head):]
 				if word == "" {
 					break

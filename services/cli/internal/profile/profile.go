@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"net/url"
@@ -197,13 +198,33 @@ func Read(file string) (Profile, error) {
 			Message: err.Error(), Hint: "centralops configure --from-stack <stack>"}
 	}
 	var p Profile
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&p); err != nil {
+	if err := decode(raw, &p); err != nil {
 		return Profile{}, &centralops.Error{Op: "read profile", Code: centralops.Invalid, Usage: true, Err: err,
 			Message: file + ": " + strings.TrimPrefix(err.Error(), "json: "), Hint: "centralops help settings, for its members"}
 	}
 	return p, nil
+}
+
+// decode reads one JSON object and nothing behind it. Its errors are for people who don't know what the program is written in.
+func decode(raw []byte, p *Profile) error {
+	decoder := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(raw, []byte("\ufeff")))) // some editors write a byte order mark
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(p)
+	wrong, isWrong := errors.AsType[*json.UnmarshalTypeError](err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return errors.New("it is empty")
+	case isWrong && wrong.Field == "":
+		return fmt.Errorf("it is no JSON object but of type %s", wrong.Value)
+	case isWrong:
+		return fmt.Errorf("%s must be text in quotes, not of type %s", wrong.Field, wrong.Value)
+	case err != nil:
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is more behind its JSON object")
+	}
+	return nil
 }
 
 // Complete fills what follows from other settings.
@@ -227,11 +248,11 @@ func (p *Profile) Complete() {
 		p.CognitoEndpoint = "https://cognito-idp." + p.Region + ".amazonaws.com"
 	}
 	if p.DiscoveryURL == "" && p.CognitoEndpoint != "" && p.UserPoolID != "" {
-		p.DiscoveryURL = strings.TrimSuffix(p.CognitoEndpoint, "/") + "/" + p.UserPoolID + "/.well-known/openid-configuration"
+		p.DiscoveryURL = strings.TrimRight(p.CognitoEndpoint, "/") + "/" + p.UserPoolID + "/.well-known/openid-configuration"
 	}
-	p.RuntimeURL = strings.TrimSuffix(p.RuntimeURL, "/")
-	p.CognitoEndpoint = strings.TrimSuffix(p.CognitoEndpoint, "/")
-	p.HostedUI = strings.TrimSuffix(p.HostedUI, "/")
+	p.RuntimeURL = strings.TrimRight(p.RuntimeURL, "/")
+	p.CognitoEndpoint = strings.TrimRight(p.CognitoEndpoint, "/")
+	p.HostedUI = strings.TrimRight(p.HostedUI, "/")
 }
 
 // ByAgent reports whether people call tools through the agent, because the Gateway takes its tokens alone.
@@ -249,6 +270,9 @@ var shapes = map[string]struct {
 	"gateway_auth": {regexp.MustCompile(`^(user|workload)$`), "user or workload"},
 	"qualifier":    {regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,47}$`), "DEFAULT"},
 }
+
+// bases are the settings whose URLs others begin with.
+var bases = []string{"cognito_endpoint", "hosted_ui", "runtime_url"}
 
 // Check returns every fault of the settings: those named by keys that are missing, by no keys the needed ones, and all
 // that can't be right, because tokens travel to more addresses than a command is about.
@@ -284,8 +308,12 @@ func (f Field) fault(value string) string {
 	}
 	u, err := url.Parse(value)
 	switch {
-	case err != nil || u.Host == "":
+	case err == nil && u.User != nil: // it would be shown
+		return f.Key + " must have no user name and no password in it"
+	case err != nil || u.Hostname() == "":
 		return fmt.Sprintf("%s %q is not a URL such as https://host/path", f.Key, value)
+	case slices.Contains(bases, f.Key) && strings.ContainsAny(value, "?#"):
+		return fmt.Sprintf("%s %q must end with its path, because paths are added to it", f.Key, value)
 	case u.Scheme == "https":
 		return ""
 	case u.Scheme == "http" && isLoopback(u.Hostname()):
@@ -360,6 +388,8 @@ func unusable(op, file string, err error) error {
 	cause := err
 	if path, ok := errors.AsType[*fs.PathError](err); ok { // it may name a temporary file
 		cause = path.Err
+	} else if link, ok := errors.AsType[*os.LinkError](err); ok { // so does that
+		cause = link.Err
 	}
 	return &centralops.Error{Op: op + " " + file, Code: centralops.Unavailable, Message: cause.Error(), Err: err,
 		Hint: "CENTRALOPS_CONFIG_DIR=<folder that is yours>"}

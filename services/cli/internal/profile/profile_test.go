@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -68,6 +70,8 @@ func TestCheckURLs(t *testing.T) {
 		"ftp://127.0.0.1":           false,
 		"example.com":               false,
 		"https://":                  false,
+		"https://:443":              false,
+		"https://alice:pw@host.com": false,
 	} {
 		for _, field := range fields {
 			p := Profile{Region: "us-east-1"}
@@ -75,6 +79,50 @@ func TestCheckURLs(t *testing.T) {
 			if err := p.Check("region"); (err == nil) != ok {
 				t.Errorf("%+v: %v", p, err)
 			}
+		}
+	}
+}
+
+// To these other paths are added, so that a query would swallow them.
+func TestCheckBases(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"https://example.com?x=1", "https://example.com/#x"} {
+		p := Profile{Region: "us-east-1", RuntimeURL: url, CognitoEndpoint: url, HostedUI: url, GatewayURL: url}
+		err := p.Check("region")
+		if err == nil || strings.Count(err.Error(), "must end with its path") != 3 {
+			t.Errorf("%s: %v; want three faults", url, err)
+		}
+	}
+}
+
+// A password in a URL is not shown.
+func TestCheckShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	p := Profile{Region: "us-east-1", RuntimeURL: "http://alice:hunter2@example.com"}
+	if err := p.Check("region"); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("Check: %v", err)
+	}
+}
+
+// What is wrong with a profile file is said in words of that file.
+func TestReadFaults(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                          "it is empty",
+		" \n":                       "it is empty",
+		"[]":                        "it is no JSON object but of type array",
+		`{"region":5}`:              "region must be text in quotes, not of type number",
+		`{"region":"eu-west-1"}{}`:  "there is more behind its JSON object",
+		`{"region":"eu-west-1"}x`:   "there is more behind its JSON object",
+		"\ufeff" + `{"region":"x"}`: "",
+	} {
+		file := filepath.Join(t.TempDir(), "p.json")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Read(file)
+		if (err == nil) != (want == "") || err != nil && !strings.HasSuffix(err.Error(), ": "+want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 }
@@ -90,8 +138,11 @@ func TestComplete(t *testing.T) {
 	if diff := cmp.Diff(want, p); diff != "" {
 		t.Errorf("Complete mismatch (-want +got):\n%s", diff)
 	}
-	local := Profile{Region: "us-east-1", RuntimeURL: "http://127.0.0.1:1"}
+	local := Profile{Region: "us-east-1", RuntimeURL: "http://127.0.0.1:1//"}
 	local.Complete()
+	if local.RuntimeURL != "http://127.0.0.1:1" {
+		t.Errorf("slashes were left at the end of %s", local.RuntimeURL)
+	}
 	if local.MCPEndpoint != "" {
 		t.Errorf("a deployment on this machine got the AWS MCP Server %s", local.MCPEndpoint)
 	}

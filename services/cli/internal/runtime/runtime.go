@@ -113,10 +113,10 @@ func (c *Client) Bridge(ctx context.Context, tool string, arguments any) (json.R
 	if err := json.Unmarshal(raw, &answer); err != nil {
 		return nil, malformed(tool, err)
 	}
-	if answer.Error != nil {
+	if present(answer.Error) {
 		return nil, agentError(tool, answer.Error)
 	}
-	if answer.Result == nil {
+	if !present(answer.Result) {
 		return nil, malformed(tool, errors.New("it has no result"))
 	}
 	if err := bridge.Check(tool, answer.Result); err != nil {
@@ -179,13 +179,17 @@ func (c *Client) whole(body io.Reader, on func(centralops.Event)) (centralops.An
 	if err := json.Unmarshal(raw, &members); err != nil {
 		return centralops.Answer{}, malformed(ask, err)
 	}
-	if failure, ok := members["error"]; ok {
+	if failure := members["error"]; present(failure) {
 		answer := before(members, "error")
 		if answer.Response != "" {
 			on(centralops.Text{Text: answer.Response})
 		}
 		return answer, agentError(ask, failure)
 	}
+	if !present(members["response"]) && !present(members["session_id"]) { // the agent leaves out the one if it is empty, the other never
+		return centralops.Answer{}, malformed(ask, errors.New("it has no response"))
+	}
+	delete(members, "error") // null
 	answer, err := centralops.ParseAnswer(members)
 	if err != nil {
 		return centralops.Answer{}, malformed(ask, err)
@@ -194,6 +198,9 @@ func (c *Client) whole(body io.Reader, on func(centralops.Event)) (centralops.An
 	return answer, nil
 }
 
+// present reports whether a member is there and not null.
+func present(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+
 // stream reads the frames of an answer.
 func (c *Client) stream(body io.Reader, on func(centralops.Event)) (centralops.Answer, error) {
 	var said strings.Builder
@@ -201,6 +208,10 @@ func (c *Client) stream(body io.Reader, on func(centralops.Event)) (centralops.A
 		return centralops.Answer{Response: said.String()}, err
 	}
 	frames := bufio.NewReaderSize(body, 64<<10)
+	const mark = "\ufeff" // a stream may begin with one, and the first frame is read all the same
+	if head, _ := frames.Peek(len(mark)); string(head) == mark {
+		_, _ = frames.Discard(len(mark)) // it is there
+	}
 	for {
 		data, err := nextFrame(frames)
 		if errors.Is(err, io.EOF) {

@@ -32,6 +32,7 @@ func TestInvokeReadsStreams(t *testing.T) {
 		"comments and ids":      ": keep-alive\n\nid: 1\nevent: message\ndata: {\"type\":\"text\",\"text\":\"hi\"}\n\n:\n\ndata: {\"type\":\"done\",\"turns\":1}\n\n",
 		"data over lines":       "data: {\"type\":\"text\",\ndata: \"text\":\"hi\"}\n\ndata: {\"type\":\"done\",\"turns\":1}\n\n",
 		"types not known":       "data: {\"type\":\"thinking\"}\n\ndata: {\"type\":\"text\",\"text\":\"hi\"}\n\ndata: {\"type\":\"done\",\"turns\":1}\n\n",
+		"byte order mark":       "\ufeffdata: {\"type\":\"text\",\"text\":\"hi\"}\n\ndata: {\"type\":\"done\",\"turns\":1}\n\n",
 		"more after the answer": "data: {\"type\":\"text\",\"text\":\"hi\"}\n\ndata: {\"type\":\"done\",\"turns\":1}\n\nrubbish",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -50,6 +51,32 @@ func TestInvokeReadsStreams(t *testing.T) {
 				t.Errorf("events mismatch (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// JSON that is no answer of an agent is none, and an error that is null is none either.
+func TestInvokeReadsWholeAnswers(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]centralops.Code{
+		`{"response":"hi","error":null}`: "", `{"session_id":"s"}`: "",
+		`{}`: centralops.Unavailable, `null`: centralops.Unavailable, `{"message":"ok"}`: centralops.Unavailable, `{"response":null}`: centralops.Unavailable,
+	} {
+		c := answering(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })
+		got, err := c.Invoke(t.Context(), "s", "x", func(centralops.Event) {})
+		if err == nil && want != "" || err != nil && centralops.CodeOf(err) != want {
+			t.Errorf("%s: answer %+v, error %v, want %q", body, got, err, want)
+		}
+	}
+}
+
+// A tool's answer without a result is an error that says so.
+func TestBridgeWithoutResult(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{`{}`, `null`, `{"result":null}`, `{"result":null,"error":null}`} {
+		c := answering(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) })
+		if _, err := c.Bridge(t.Context(), "list_accounts", nil); err == nil || !strings.Contains(err.Error(), "it has no result") {
+			t.Errorf("%s: error %v", body, err)
+		}
 	}
 }
 
