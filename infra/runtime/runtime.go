@@ -64,7 +64,7 @@ func New(ctx *pulumi.Context, name string, a *Args, opts ...pulumi.ResourceOptio
 	c.ImageURI = image.Field("uri")
 	provider := ""
 	env := pulumi.StringMap{
-		"AWS_REGION": pulumi.String(a.Place.Region), // no document says that AgentCore sets it
+		"AWS_REGION":  pulumi.String(a.Place.Region), // no document says that AgentCore sets it
 		"GATEWAY_URL": a.GatewayURL, "GATEWAY_AUTH": pulumi.String(a.GatewayAuth), "MODEL_ID": pulumi.String(a.Model),
 		"TOKEN_ISSUER": a.Issuer, "TOKEN_CLIENT_IDS": a.ClientID, "DISABLE_ADOT_OBSERVABILITY": pulumi.String("true"),
 	}
