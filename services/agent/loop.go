@@ -174,6 +174,9 @@ func (r *run) do(ctx context.Context) error {
 			continue
 		}
 
+		if turn.Stop == StopMaxTokens || turn.Stop == StopContextExceeded {
+			turn.Message = turn.Message.withoutCutReasoning()
+		}
 		if len(turn.Message.Blocks) > 0 {
 			r.current = append(r.current, turn.Message)
 		}
@@ -239,6 +242,15 @@ func (m Message) parts() (string, []ToolCall) {
 		}
 	}
 	return strings.TrimSpace(text.String()), calls
+}
+
+// withoutCutReasoning leaves out the reasoning whose signature did not come before the turn was cut off: sent back without
+// one, it would be refused, and every later question of the session with it.
+func (m Message) withoutCutReasoning() Message {
+	m.Blocks = slices.DeleteFunc(slices.Clone(m.Blocks), func(block Block) bool {
+		return block.Reasoning != nil && block.Reasoning.Signature == "" && block.Reasoning.Redacted == nil
+	})
+	return m
 }
 
 // malformed reports whether a turn cannot be used: the model says so, or that it wants a tool and names none.

@@ -113,6 +113,31 @@ func TestParallelToolCalls(t *testing.T) {
 	}
 }
 
+// TestReasoningThatWasCutOff: reasoning whose signature did not come is refused by Bedrock, with every question after it.
+func TestReasoningThatWasCutOff(t *testing.T) {
+	t.Parallel()
+	for _, streamed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stream %v", streamed), func(t *testing.T) {
+			t.Parallel()
+			cut := standin.Turn{Stop: "max_tokens", Blocks: []standin.Block{standin.Reason("whole", "sig"), standin.Reason("hm", "")}}
+			b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, cut, say("Two."))}})
+			if streamed {
+				b.stream(t.Context(), "how many?").all()
+			} else {
+				b.ask("how many?")
+			}
+			if got := b.ask("and now?"); got.Response != "Two." {
+				t.Fatalf("answer %+v, want the model's", got)
+			}
+			for _, block := range b.bedrock.Requests()[1].Messages[1].Content {
+				if block.Reasoning != nil && !strings.Contains(string(*block.Reasoning), `"sig"`) {
+					t.Errorf("sent back: %s", *block.Reasoning)
+				}
+			}
+		})
+	}
+}
+
 func TestToolResultWrappings(t *testing.T) {
 	t.Parallel()
 	quoted := func(text string) string {
@@ -133,6 +158,7 @@ func TestToolResultWrappings(t *testing.T) {
 		"structured content":             {Result: `{"content":[],"structuredContent":` + fullAnswer + `}`},
 		"structured content and summary": {Result: `{"content":[{"type":"text","text":"2 targets"}],"structuredContent":` + fullAnswer + `}`},
 		"as a server-sent event":         {Text: fullAnswer, Stream: true},
+		"with an empty second text":      {Result: `{"content":[{"type":"text","text":` + quoted(fullAnswer) + `},{"type":"text","text":""}]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -191,6 +217,54 @@ func TestToolsOfAllPagesAndNamesThatFitBedrock(t *testing.T) {
 	}
 	if len(names) != 4 {
 		t.Errorf("the model saw %v, want 4 tools without the Gateway's search", names)
+	}
+}
+
+// TestSchemasThatBedrockRefuses: one tool with an odd schema does not cost the person all the others.
+func TestSchemasThatBedrockRefuses(t *testing.T) {
+	t.Parallel()
+	gateway := &standin.Gateway{Tools: []standin.Tool{
+		queryTool,
+		{Name: "other___none"},
+		{Name: "other___empty", InputSchema: map[string]any{}},
+		{Name: "other___boolean", InputSchema: true},
+		{Name: "other___text", InputSchema: map[string]any{"type": "string"}},
+		{Name: "other___typeless", InputSchema: map[string]any{"properties": map[string]any{"a": map[string]any{"type": "string"}}}},
+		{Name: "other___nameless", InputSchema: map[string]any{"type": "object", "properties": map[string]any{"": map[string]any{"type": "string"}}}},
+	}}
+	b := start(t, &box{gateway: gateway, bedrock: &standin.Bedrock{Script: turns(t, say("fine"))}})
+	if got := b.ask("how are you?"); got.Response != "fine" {
+		t.Fatalf("answer %+v, want the model's", got)
+	}
+	for _, tool := range b.bedrock.Requests()[0].ToolConfig.Tools {
+		if tool.ToolSpec != nil && tool.ToolSpec.Name == "other___typeless" && !strings.Contains(string(tool.ToolSpec.InputSchema.JSON), `"properties"`) {
+			t.Errorf("the schema became %s, want its properties kept", tool.ToolSpec.InputSchema.JSON)
+		}
+	}
+}
+
+// TestToolUseIDsThatBedrockRefuses: Bedrock would refuse the turn after, and every question after that one.
+func TestToolUseIDsThatBedrockRefuses(t *testing.T) {
+	t.Parallel()
+	for _, streamed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("stream %v", streamed), func(t *testing.T) {
+			t.Parallel()
+			b := start(t, &box{bedrock: &standin.Bedrock{Script: turns(t, query("same", "same", "", "a b", "fine"), say("ok"))}})
+			var last answer
+			if streamed {
+				_, _, end := b.stream(t.Context(), "how many?").all()
+				last = end.answer
+			} else {
+				last = b.ask("how many?")
+			}
+			if last.Turns != 2 || last.ToolCalls != 5 || last.Coverage["answered"] != 10 {
+				t.Fatalf("answer %+v, want two turns and five calls", last)
+			}
+			uses := b.bedrock.Requests()[1].Messages[1].Content
+			if uses[0].ToolUse.ID != "same" || uses[4].ToolUse.ID != "fine" {
+				t.Errorf("ids %q and %q, want those that are good kept", uses[0].ToolUse.ID, uses[4].ToolUse.ID)
+			}
+		})
 	}
 }
 

@@ -26,8 +26,10 @@ package converse
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +39,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	brdocument "github.com/aws/aws-sdk-go-v2/service/bedrockruntime/document"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 )
 
@@ -105,7 +108,7 @@ func (m *Model) Generate(ctx context.Context, req agent.Request, onText func(str
 			return turn, failure
 		}
 		// Full jitter, as the SDK does it for refused requests.
-		wait := time.NewTimer(rand.N(time.Second << attempt))
+		wait := time.NewTimer(mathrand.N(time.Second << attempt))
 		select {
 		case <-ctx.Done():
 			wait.Stop()
@@ -137,11 +140,8 @@ func (m *Model) input(req agent.Request, names names) (*bedrockruntime.ConverseI
 		tools := make([]types.Tool, 0, len(req.Tools)+1)
 		for _, tool := range req.Tools {
 			schema, err := document(tool.InputSchema)
-			if err != nil {
-				return nil, &agent.Error{
-					Op: "describe tool", Subject: tool.Name, Code: agent.CodeInternal,
-					Message: "its input schema is not a JSON object", Err: err,
-				}
+			if err != nil { // cannot be sent, and one tool must not cost all the others
+				schema = brdocument.NewLazyDocument(map[string]any{"type": "object"})
 			}
 			spec := types.ToolSpecification{
 				Name:        aws.String(names.model(tool.Name)),
@@ -304,6 +304,16 @@ func readUsage(usage *types.TokenUsage) agent.Usage {
 
 var errIncomplete = errors.New("the stream ended before the message did")
 
+// toolUseID is what Bedrock accepts as one
+// (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ToolUseBlock.html, read 2026-11).
+var toolUseID = regexp.MustCompile(`^[a-zA-Z0-9_.:-]{1,64}$`)
+
+// add appends a block to a turn. A call whose id Bedrock would not take back, or that has another call's, gets a new one.
 func add(turn *agent.Turn, block agent.Block) {
+	if call := block.ToolCall; call != nil && (!toolUseID.MatchString(call.ID) || slices.ContainsFunc(turn.Message.Blocks, func(other agent.Block) bool {
+		return other.ToolCall != nil && other.ToolCall.ID == call.ID
+	})) {
+		call.ID = "call_" + rand.Text()
+	}
 	turn.Message.Blocks = append(turn.Message.Blocks, block)
 }

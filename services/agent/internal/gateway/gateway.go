@@ -23,13 +23,13 @@
 package gateway
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -178,11 +178,25 @@ func listTools(ctx context.Context, session *mcp.ClientSession) ([]agent.Tool, e
 	}
 }
 
-// schemaOf returns the tool's input schema; one that is not an object accepts any object.
+// schemaOf returns the tool's input schema, which for Bedrock must be of type object: it refuses the whole request for one
+// that is not, and the other tools with it. A schema that is of no type becomes one; any other accepts any object.
 func schemaOf(tool *mcp.Tool) json.RawMessage {
-	schema, err := json.Marshal(tool.InputSchema)
-	if err != nil || !bytes.HasPrefix(schema, []byte("{")) {
-		return json.RawMessage(`{"type":"object"}`)
+	anything := json.RawMessage(`{"type":"object"}`)
+	members, ok := tool.InputSchema.(map[string]any)
+	if !ok {
+		return anything
+	}
+	switch members["type"] {
+	case "object":
+	case nil:
+		members = maps.Clone(members)
+		members["type"] = "object"
+	default:
+		return anything
+	}
+	schema, err := json.Marshal(members)
+	if err != nil {
+		return anything
 	}
 	return schema
 }

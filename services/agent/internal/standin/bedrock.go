@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
@@ -391,6 +392,9 @@ func check(request ConverseRequest) error {
 				}
 				if !isObject(block.ToolUse.Input) {
 					return fmt.Errorf("messages.%d: toolUse.input is no object", i)
+				}
+				if slices.Contains(uses, block.ToolUse.ID) {
+					return fmt.Errorf("messages.%d: toolUse ids must be unique", i)
 				}
 				uses = append(uses, block.ToolUse.ID)
 			case block.ToolResult != nil:
