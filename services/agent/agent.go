@@ -161,6 +161,7 @@ type Model interface {
 // ToolOutput is what a tool answered, before the domain reads it.
 type ToolOutput struct {
 	Text       string          // all text of the answer
+	Blocks     []string        // its text block by block, if there are several
 	Structured json.RawMessage // structured content; nil when there is none
 	IsError    bool            // the tool, or the policy in front of it, says that it failed
 }

@@ -43,7 +43,9 @@ func (r *run) direct(ctx context.Context, wanted DirectCall) error {
 	}
 	text := []byte(o.envelope.Text)
 	switch {
-	case !o.envelope.OK && !looksLikeAnswer(text): // not the tool's words but the Gateway's about it
+	case o.envelope.Answer != nil:
+		r.answer.Result = o.envelope.Answer
+	case !o.envelope.OK: // not the tool's words but the Gateway's about it
 		return &Error{Op: "call tool", Subject: name, Code: CodeInternal, Message: "the tool failed: " + oneLine(o.envelope.Text, 300),
 			Hint: "the log group of the tool's Lambda function"}
 	case json.Valid(text):

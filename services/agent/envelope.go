@@ -54,7 +54,8 @@ type Envelope struct {
 	Fault    *Fault    // why not OK; nil when the result does not say
 	Coverage *Coverage // nil when the tool asked no accounts
 	Receipts []Receipt
-	Text     string // the result as the model should read it: unwrapped, JSON compacted; "" if there was none
+	Text     string          // the result as the model should read it: unwrapped, JSON compacted; "" if there was none
+	Answer   json.RawMessage // the tool's answer, if it is one of the bridge's; else nil
 }
 
 // maxWrappings bounds how many wrappers ParseEnvelope opens. The deepest documented nesting is four:
@@ -73,8 +74,9 @@ const maxWrappings = 6
 func ParseEnvelope(out ToolOutput) Envelope {
 	var answer json.RawMessage
 	isError := out.IsError
-	for _, candidate := range [][]byte{out.Structured, []byte(out.Text)} {
-		inner, failed := unwrap(candidate, maxWrappings)
+	candidates := append([]string{string(out.Structured), out.Text}, out.Blocks...)
+	for _, candidate := range candidates {
+		inner, failed := unwrap([]byte(candidate), maxWrappings)
 		isError = isError || failed
 		if answer == nil || (!looksLikeAnswer(answer) && looksLikeAnswer(inner)) {
 			answer = inner
@@ -86,7 +88,7 @@ func ParseEnvelope(out ToolOutput) Envelope {
 		return envelope
 	}
 	var compact bytes.Buffer
-	if err := json.Compact(&compact, answer); err == nil {
+	if err := json.Compact(&compact, answer); err == nil && len(out.Blocks) == 0 {
 		envelope.Text = compact.String()
 	}
 	var text string
@@ -97,6 +99,7 @@ func ParseEnvelope(out ToolOutput) Envelope {
 	if !looksLikeAnswer(answer) {
 		return envelope
 	}
+	envelope.Answer = answer
 	readAnswer(answer, &envelope)
 	return envelope
 }

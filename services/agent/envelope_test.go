@@ -43,7 +43,17 @@ func TestParseEnvelope(t *testing.T) {
 				Text:     `{"ok":true,"results":[{"account_id":"1","status":"ok"},{"account_id":"2","status":"denied","error":"no"},{"account_id":"3","status":"throttled"},7,{"region":"x"}]}`,
 			},
 		},
+		"an answer and a note beside it": {
+			out: ToolOutput{Text: `{"ok":false,"coverage":{"targets":1,"denied":1}}` + "\na note", Blocks: []string{`{"ok":false,"coverage":{"targets":1,"denied":1}}`, "a note"}},
+			want: Envelope{
+				Coverage: &Coverage{Targets: 1, Denied: 1}, Answer: json.RawMessage(`{"ok":false,"coverage":{"targets":1,"denied":1}}`),
+				Text: `{"ok":false,"coverage":{"targets":1,"denied":1}}` + "\na note",
+			},
+		},
 	} {
+		if strings.HasPrefix(row.want.Text, `{"ok"`) && row.want.Answer == nil { // the answer is all of the text
+			row.want.Answer = json.RawMessage(row.want.Text)
+		}
 		if diff := cmp.Diff(row.want, ParseEnvelope(row.out)); diff != "" {
 			t.Errorf("%s: ParseEnvelope mismatch (-want +got):\n%s", name, diff)
 		}

@@ -181,6 +181,27 @@ func TestToolResultWrappings(t *testing.T) {
 	}
 }
 
+// A note beside the bridge's answer costs nothing of it, and the model reads both.
+func TestAnswerWithANote(t *testing.T) {
+	t.Parallel()
+	quoted, err := json.Marshal(fullAnswer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply := standin.Reply{Result: `{"content":[{"type":"text","text":` + string(quoted) + `},{"type":"text","text":"a note"}]}`}
+	gateway := &standin.Gateway{OnCall: func(standin.Call) standin.Reply { return reply }}
+	b := start(t, &box{gateway: gateway, bedrock: &standin.Bedrock{Script: turns(t, query("a"), say("ok"))}})
+	if got := b.ask("how many instances?"); got.Coverage["answered"] != 2 || len(got.Receipts) != 2 {
+		t.Errorf("answer %+v, want the coverage and receipts of both targets", got)
+	}
+	if told := *b.bedrock.Requests()[1].Messages[2].Content[0].ToolResult.Content[0].Text; told != fullAnswer+"\na note" {
+		t.Errorf("the model was told %s", told)
+	}
+	if got := b.send(`{"tool":"query"}`); got.Coverage["answered"] != 2 || len(got.Receipts) != 2 {
+		t.Errorf("without a model: %+v", got)
+	}
+}
+
 func TestToolsOfAllPagesAndNamesThatFitBedrock(t *testing.T) {
 	t.Parallel()
 	long := "bridge___" + strings.Repeat("x", 80)

@@ -255,6 +255,9 @@ func readResult(result *mcp.CallToolResult) (agent.ToolOutput, error) {
 		}
 	}
 	output := agent.ToolOutput{Text: strings.Join(texts, "\n"), IsError: result.IsError}
+	if len(texts) > 1 {
+		output.Blocks = texts
+	}
 	if result.StructuredContent != nil {
 		structured, err := json.Marshal(result.StructuredContent)
 		if err != nil {

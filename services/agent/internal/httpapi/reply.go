@@ -62,7 +62,7 @@ func (j *jsonReply) write(value any) {
 
 // done returns the answer that stands beside an error, nil when nothing was done before it.
 func done(answer agent.Answer) *agent.Answer {
-	if answer.Turns == 0 {
+	if answer.Turns == 0 && answer.ToolCalls == 0 {
 		return nil
 	}
 	return &answer
