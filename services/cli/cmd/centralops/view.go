@@ -175,6 +175,9 @@ func (v *view) flush() { v.show(v.blocks.Rest()) }
 
 // show renders whole blocks.
 func (v *view) show(blocks string) {
+	if v.style.Width > 0 {
+		v.style.Width = terminal.Width(v.app.stdout.file) // the window may be another size by now
+	}
 	rendered := markdown.Render(blocks, v.style)
 	if rendered == "" {
 		return
