@@ -151,6 +151,9 @@ func (v *view) text(s string) {
 		return
 	}
 	v.show(v.blocks.Add(s))
+	if v.status == nil {
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.say(answering, "answering … "+preview(v.blocks.Pending()))
