@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/creack/pty"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/central-ops/central-ops/services/cli/internal/markdown"
@@ -164,6 +165,27 @@ func TestAskNarrowTerminal(t *testing.T) {
 	}
 	if !strings.Contains(screen(text), "Account: 222222222222\nInstance: i-0aa\nName: web\n") {
 		t.Errorf("the table is not shown row by row:\n%s", screen(text))
+	}
+}
+
+// What comes after the window was made narrower is laid out for the narrower one.
+func TestAskInAResizedTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	resized := make(chan struct{})
+	d.answer = func(w http.ResponseWriter, r *http.Request) {
+		stream(w, `{"type":"text","text":"first\n\nx"}`)
+		await(resized, r)
+		stream(w, `{"type":"text","text":"\n\n`+strings.Repeat("word ", 20)+`"}`, complete[1])
+	}
+	s := signedInCLI(t, d).start(80, "ask", "--quiet", "x")
+	s.wait("first")
+	if err := pty.Setsize(s.tty, &pty.Winsize{Rows: 40, Cols: 30}); err != nil {
+		t.Fatal(err)
+	}
+	close(resized)
+	if _, text := s.end(); strings.Count(screen(text), "word word word word word word\n") != 3 {
+		t.Errorf("in a terminal of 30 columns:\n%s", screen(text))
 	}
 }
 

@@ -46,6 +46,7 @@ the question, not the program; Ctrl-D ends it. The arrow keys bring earlier line
 			}
 			client := a.client(p, store)
 			editor := terminal.NewEditor(a.stdin, a.stdout.file, store.HistoryPath(p.Name), completeSlash)
+			editor.Dumb = a.getenv("TERM") == "dumb"
 			c := &chat{app: a, editor: editor, agent: a.agent(p, client), session: session, timeout: timeout,
 				bridge: wayToBridge(p, client), directory: newDirectory(p, client)}
 			fmt.Fprintf(a.stdout, "Ask about your AWS accounts (%s). /help lists commands, Ctrl-D ends.\n", markdown.CleanLine(p.Name))
@@ -135,12 +136,15 @@ func (c *chat) loop(ctx context.Context) error {
 		case errors.Is(err, terminal.ErrInterrupted):
 			fmt.Fprintln(c.app.stdout, "Ctrl-D or /quit ends the chat.")
 			continue
+		case errors.Is(err, terminal.ErrTooLong):
+			err = usage("the text pasted as a whole, or centralops ask - < <file>", "a line that is typed has fewer than 4096 characters; nothing was sent")
 		case err != nil:
 			return err
 		case line == "":
 			continue
+		default:
+			err = c.handle(ctx, line)
 		}
-		err = c.handle(ctx, line)
 		var status exitStatus
 		switch {
 		case errors.Is(err, errQuit):

@@ -156,6 +156,71 @@ func TestChatInterrupt(t *testing.T) {
 	}
 }
 
+// What is pasted is one question with what was typed before it, however its lines end, and one line of the history.
+func TestChatPaste(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	c := signedInCLI(t, d)
+	s := c.start(100, "chat")
+	long := strings.Repeat("abcdefghi ", 500) + "end"
+	for typed, want := range map[string]string{
+		"why: \x1b[200~one\ntwo\x1b[201~\r":              "why: one two",
+		"\x1b[200~one\r\ntwo\r\n\x1b[201~ three\r":       "one two  three",
+		"\x1b[200~one\rtwo\x1b[201~\r":                   "one two",
+		"\x1b[200~one\x03two\x1b[201~\r":                 "onetwo",
+		"\x1b[200~" + long + "\x1b[201~\r":               long,
+		"\x1b[200~one\x1b[201~\x1b[200~\ntwo\x1b[201~\r": "one two",
+	} {
+		s.wait("> ")
+		s.send(typed)
+		s.wait("Yes.")
+		s.wait("\n")
+		if asked := d.asked(); asked[len(asked)-1].Prompt != want {
+			t.Errorf("%.80q was asked as %.80q, want %.80q", typed, asked[len(asked)-1].Prompt, want)
+		}
+	}
+	if n := len(d.asked()); n != 6 {
+		t.Errorf("%d questions were asked, want 6", n)
+	}
+	s.wait("> ")
+	s.send("\x04")
+	s.end()
+}
+
+// A line of which not all can be read is not asked.
+func TestChatLongLine(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	s := signedInCLI(t, d).start(100, "chat")
+	s.wait("> ")
+	s.send(strings.Repeat("x", 5000) + "\r")
+	s.wait("fewer than 4096 characters; nothing was sent; try: the text pasted as a whole")
+	s.wait("> ")
+	s.send("\x04")
+	s.end()
+	if asked := d.asked(); len(asked) != 0 {
+		t.Errorf("%d questions were asked", len(asked))
+	}
+}
+
+// A terminal that knows no escape sequences gets none.
+func TestChatInADumbTerminal(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	c := signedInCLI(t, d)
+	c.env = append(c.env, "TERM=dumb")
+	s := c.start(100, "chat")
+	s.wait("> ")
+	s.send("what runs?\r")
+	s.wait("That is all.")
+	s.wait("> ")
+	s.send("\x04")
+	if _, text := s.end(); strings.Contains(text, "\x1b") {
+		t.Errorf("the terminal got %q", text)
+	}
+}
+
 func TestChatNeedsATerminal(t *testing.T) {
 	t.Parallel()
 	if got := newCLI(t).run("chat"); got.status != 2 || !strings.Contains(got.stderr, "chat needs a terminal; try: centralops ask <question>") {

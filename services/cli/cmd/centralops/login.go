@@ -153,6 +153,15 @@ type person struct {
 	ctx     context.Context // of the command
 	in, out *os.File
 	lines   *bufio.Reader // of in; made when first used, because it reads ahead
+	prompts *terminal.Prompts
+}
+
+// terminal returns the prompts of the person's terminal, the same ones each time.
+func (p *person) terminal() *terminal.Prompts {
+	if p.prompts == nil {
+		p.prompts = &terminal.Prompts{In: p.in, Out: p.out}
+	}
+	return p.prompts
 }
 
 func (p *person) username() (string, error) {
@@ -199,7 +208,7 @@ func (p *person) Code(from string) (string, error) {
 }
 
 func (p *person) ask(prompt string) (string, error) {
-	line, err := terminal.ReadLine(p.in, p.out, prompt)
+	line, err := p.terminal().ReadLine(prompt)
 	if line = strings.TrimSpace(line); err == nil && line == "" {
 		err = io.EOF
 	}
@@ -207,7 +216,7 @@ func (p *person) ask(prompt string) (string, error) {
 }
 
 func (p *person) secret(prompt string) (string, error) {
-	secret, err := terminal.ReadSecret(p.in, p.out, prompt)
+	secret, err := p.terminal().ReadSecret(prompt)
 	if err == nil && secret == "" {
 		err = io.EOF
 	}

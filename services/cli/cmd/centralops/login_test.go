@@ -56,6 +56,21 @@ func TestLoginInTerminal(t *testing.T) {
 	}
 }
 
+// A password manager types the name and the password in one go, before the second is asked for.
+func TestLoginTypedAhead(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	for _, end := range []string{"\r", "\n", "\r\n"} {
+		s := newCLI(t, "CENTRALOPS_PROFILE_FILE="+d.profile()).start(80, "login")
+		s.wait("User name: ")
+		s.send("alice" + end + d.password + end)
+		s.wait("Password: ")
+		if status, text := s.end(); status != 0 || strings.Contains(text, "horse") {
+			t.Errorf("lines that end in %q: status %d:\n%s", end, status, text)
+		}
+	}
+}
+
 // Ctrl-C ends the program at every prompt, and leaves the terminal as it was.
 func TestLoginInterrupt(t *testing.T) {
 	t.Parallel()

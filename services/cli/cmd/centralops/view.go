@@ -151,6 +151,9 @@ func (v *view) text(s string) {
 		return
 	}
 	v.show(v.blocks.Add(s))
+	if v.status == nil {
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.say(answering, "answering … "+preview(v.blocks.Pending()))
@@ -175,6 +178,9 @@ func (v *view) flush() { v.show(v.blocks.Rest()) }
 
 // show renders whole blocks.
 func (v *view) show(blocks string) {
+	if v.style.Width > 0 {
+		v.style.Width = terminal.Width(v.app.stdout.file) // the window may be another size by now
+	}
 	rendered := markdown.Render(blocks, v.style)
 	if rendered == "" {
 		return

@@ -94,6 +94,12 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func (t *Transport) send(req *http.Request, body io.ReadCloser, token string) (*http.Response, error) {
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) { // no header can carry it
+		if body != nil {
+			body.Close()
+		}
+		return nil, &centralops.Error{Code: centralops.Unauthenticated, Message: "the access token has characters that no token has", Hint: Hint(centralops.Unauthenticated)}
+	}
 	out := req.Clone(req.Context())
 	out.Body = body
 	out.Header.Set("Authorization", "Bearer "+token)

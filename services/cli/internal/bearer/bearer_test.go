@@ -72,6 +72,28 @@ func TestTransportRepeatsOnceWithTheWholeBody(t *testing.T) {
 	}
 }
 
+// oneToken is all that there is.
+type oneToken string
+
+func (t oneToken) Token(context.Context) (string, error)         { return string(t), nil }
+func (t oneToken) Renew(context.Context, string) (string, error) { return string(t), nil }
+
+// A token that no header can carry is the token's fault, not the server's, and is not shown.
+func TestTransportRefusesWhatIsNoToken(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the server was asked") }))
+	defer server.Close()
+	for _, token := range []string{"secret\nb", "secret b", "secretä"} {
+		resp, err := NewClient(oneToken(token)).Post(server.URL, "text/plain", strings.NewReader("body"))
+		if err == nil {
+			resp.Body.Close()
+		}
+		if err = TransportError("ask", server.URL, err); centralops.CodeOf(err) != centralops.Unauthenticated || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", token, err)
+		}
+	}
+}
+
 // A server that redirects does not get the token carried to another.
 func TestClientDoesNotFollowRedirects(t *testing.T) {
 	t.Parallel()

@@ -167,12 +167,12 @@ func (p *Pool) exchange(ctx context.Context, hostedUI, code, redirect, verifier 
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := p.HTTP.Do(req)
 	if err != nil {
-		return centralops.Tokens{}, bearer.TransportError(Op, hostedUI, err)
+		return centralops.Tokens{}, unanswered(hostedUI, err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return centralops.Tokens{}, bearer.TransportError(Op, hostedUI, err)
+		return centralops.Tokens{}, unanswered(hostedUI, err)
 	}
 	var body struct {
 		Error        string `json:"error"`

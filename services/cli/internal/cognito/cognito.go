@@ -19,6 +19,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -187,12 +188,12 @@ func (p *Pool) call(ctx context.Context, operation string, request, into any) er
 	req.Header.Set("X-Amz-Target", "AWSCognitoIdentityProviderService."+operation)
 	resp, err := p.HTTP.Do(req)
 	if err != nil {
-		return bearer.TransportError(Op, p.Endpoint, err)
+		return unanswered(p.Endpoint, err)
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return bearer.TransportError(Op, p.Endpoint, err)
+		return unanswered(p.Endpoint, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return refusal(resp.StatusCode, raw)
@@ -204,6 +205,15 @@ func (p *Pool) call(ctx context.Context, operation string, request, into any) er
 		return fault(centralops.Unavailable, p.Endpoint+" did not answer as a user pool does: "+err.Error(), "centralops doctor")
 	}
 	return nil
+}
+
+// unanswered returns the error of a request to base that got no response. Nothing that a person asks makes signing in slow.
+func unanswered(base string, err error) error {
+	err = bearer.TransportError(Op, base, err)
+	if known, ok := errors.AsType[*centralops.Error](err); ok && known.Code == centralops.Timeout {
+		known.Hint = "again in a minute, or centralops doctor"
+	}
+	return err
 }
 
 // refusals says what the API's errors mean for the person.

@@ -401,34 +401,39 @@ func Table(source string) [][]string {
 
 // Splitter cuts a growing text into whole blocks, so that each can be shown when it is complete.
 // A block ends at an empty line that is in no code fence and that no indented line follows.
-type Splitter struct{ pending []byte }
+type Splitter struct {
+	pending []byte
+	scanned int    // bytes of pending that were looked at: its whole lines
+	blank   bool   // the last of those ends a block, unless an indented line follows
+	fence   string // of the code that the next line is in
+}
 
 // Add takes more text and returns the blocks that are complete now, as one text, or "".
 func (s *Splitter) Add(text string) string {
 	s.pending = append(s.pending, text...)
 	end := 0
-	blank, fence := false, "" // the fence of the code that a line is in
-	for offset := 0; offset < len(s.pending); {
-		length := bytes.IndexByte(s.pending[offset:], '\n')
-		line := s.pending[offset:]
+	for s.scanned < len(s.pending) {
+		length := bytes.IndexByte(s.pending[s.scanned:], '\n')
+		line := s.pending[s.scanned:]
 		if length >= 0 {
-			line = s.pending[offset : offset+length]
+			line = line[:length]
 		}
-		if blank && len(line) > 0 && line[0] != ' ' && line[0] != '\t' {
-			end = offset
+		if s.blank && len(line) > 0 && line[0] != ' ' && line[0] != '\t' {
+			end = s.scanned
 		}
 		if length < 0 {
 			break
 		}
 		trimmed := bytes.TrimSpace(line)
-		if mark := fenceOf(string(trimmed)); fence == "" {
-			fence = mark
-		} else if len(mark) >= len(fence) && mark[0] == fence[0] && len(mark) == len(trimmed) {
-			fence = ""
+		if mark := fenceOf(string(trimmed)); s.fence == "" {
+			s.fence = mark
+		} else if len(mark) >= len(s.fence) && mark[0] == s.fence[0] && len(mark) == len(trimmed) {
+			s.fence = ""
 		}
-		blank = len(trimmed) == 0 && fence == ""
-		offset += length + 1
+		s.blank = len(trimmed) == 0 && s.fence == ""
+		s.scanned += length + 1
 	}
+	s.scanned -= end
 	return s.take(end)
 }
 
@@ -446,7 +451,10 @@ func fenceOf(line string) string {
 }
 
 // Rest returns what is left.
-func (s *Splitter) Rest() string { return s.take(len(s.pending)) }
+func (s *Splitter) Rest() string {
+	s.scanned, s.blank, s.fence = 0, false, ""
+	return s.take(len(s.pending))
+}
 
 // Pending returns what is held back, without taking it.
 func (s *Splitter) Pending() string { return string(s.pending) }

@@ -166,6 +166,19 @@ func TestSplitterShowsWholeBlocks(t *testing.T) {
 	}
 }
 
+// A block that comes in many pieces takes no longer for each of them. What was looked at again for each took minutes here.
+func TestSplitterReadsOnce(t *testing.T) {
+	t.Parallel()
+	var s Splitter
+	const rows = 200_000
+	for range rows {
+		s.Add("| a | row of a table |\n")
+	}
+	if got := s.Rest(); strings.Count(got, "\n") != rows {
+		t.Errorf("%d rows, want %d", strings.Count(got, "\n"), rows)
+	}
+}
+
 // Only the fence that a code block began with ends it.
 func TestSplitterKnowsFences(t *testing.T) {
 	t.Parallel()

@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -17,10 +17,19 @@ import (
 // mode only while ReadLine runs, so that in between Ctrl-C interrupts as usual. It is not safe for
 // concurrent use.
 type Editor struct {
+	Dumb bool // the terminal would show escape sequences: it is not told to mark what is pasted
+
 	in, out *os.File
 	keys    *keyboard
 	term    *term.Terminal
 }
+
+// maxTyped is how many characters of a line x/term takes as they are typed. It drops the others without a word; what is pasted
+// between marks it takes whole.
+const maxTyped = 4096
+
+// ErrTooLong says that a typed line has more characters than were read.
+var ErrTooLong = errors.New("the line is too long")
 
 // NewEditor returns an editor on a terminal. Lines are added to the file history and taken from it;
 // complete, if not nil, completes a word that begins with a slash.
@@ -44,9 +53,13 @@ func NewEditor(in, out *os.File, history string, complete func(word string) stri
 const beginPaste, endPaste = "\x1b[?2004h", "\x1b[?2004l"
 
 // ReadLine prompts and returns a line without white space around it. A pasted text of several
-// lines is one line. Errors: io.EOF for Ctrl-D on an empty line, ErrInterrupted for Ctrl-C.
+// lines is one line. Errors: io.EOF for Ctrl-D on an empty line, ErrInterrupted for Ctrl-C, ErrTooLong.
 func (e *Editor) ReadLine(prompt string) (string, error) {
-	restore, err := raw(e.in, e.out, endPaste)
+	begin, end := beginPaste, endPaste
+	if e.Dumb {
+		begin, end = "", ""
+	}
+	restore, err := raw(e.in, e.out, end)
 	if err != nil {
 		return "", err
 	}
@@ -55,53 +68,90 @@ func (e *Editor) ReadLine(prompt string) (string, error) {
 		_ = e.term.SetSize(width, height) // fails only when it can't redraw, and nothing is drawn yet
 	}
 	e.term.SetPrompt(prompt)
-	io.WriteString(e.out, beginPaste)
+	io.WriteString(e.out, begin)
 	e.keys.interrupted = false
-	var pasted []string
-	for {
-		line, err := e.term.ReadLine()
-		switch {
-		case e.keys.interrupted:
-			return "", ErrInterrupted
-		case errors.Is(err, term.ErrPasteIndicator):
-			pasted = append(pasted, line)
-			continue
-		case err != nil:
-			return "", err
-		}
-		return strings.TrimSpace(strings.Join(append(pasted, line), " ")), nil
+	line, err := e.term.ReadLine()
+	switch {
+	case e.keys.interrupted:
+		return "", ErrInterrupted
+	case err != nil:
+		return "", err
+	case utf8.RuneCountInString(line) == maxTyped:
+		return "", ErrTooLong
 	}
+	return strings.TrimSpace(line), nil
 }
 
-// keyboard passes on what is typed. For Ctrl-C it notes the fact and sends keys that empty the line
-// and end it: the line editor of x/term ends on Ctrl-C too, but keeps the line for the next prompt.
+// keyboard passes on what is typed. Line ends within what is pasted become spaces: the line editor of x/term would end the line
+// there if something was typed before. For Ctrl-C it notes the fact and sends keys that empty the line
+// and end it: the line editor ends on Ctrl-C too, but keeps the line for the next prompt.
 type keyboard struct {
 	in          io.Reader
 	interrupted bool
 	rest        []byte
+
+	pasting bool // between the marks of a paste
+	matched int  // bytes of the mark that comes next
+	afterCR bool // a line feed now is the end of the line that has ended
 }
 
 const (
 	ctrlC     = 0x03
 	emptyLine = "\x05\x15\r" // to the end, delete to the beginning, enter
+
+	pasteBegins, pasteEnds = "\x1b[200~", "\x1b[201~" // the marks, as the terminal sends them
 )
 
 func (k *keyboard) Read(p []byte) (int, error) {
-	if len(k.rest) == 0 {
+	for len(k.rest) == 0 {
 		buffer := make([]byte, len(p))
 		n, err := k.in.Read(buffer)
 		if err != nil {
 			return 0, err
 		}
-		k.rest = buffer[:n]
-		if i := bytes.IndexByte(k.rest, ctrlC); i >= 0 {
-			k.interrupted = true
-			k.rest = []byte(emptyLine) // what was typed around it is dropped
-		}
+		k.rest = k.typed(buffer[:n])
 	}
 	n := copy(p, k.rest)
 	k.rest = k.rest[n:]
 	return n, nil
+}
+
+// typed returns what the line editor gets for keys.
+func (k *keyboard) typed(keys []byte) []byte {
+	var out []byte
+	interrupted := false
+	for _, key := range keys {
+		mark := pasteBegins
+		if k.pasting {
+			mark = pasteEnds
+		}
+		switch key {
+		case mark[k.matched]:
+			k.matched++
+		case mark[0]:
+			k.matched = 1
+		default:
+			k.matched = 0
+		}
+		if k.matched == len(mark) {
+			k.pasting, k.matched = !k.pasting, 0
+		}
+		switch {
+		case key == ctrlC:
+			interrupted = interrupted || !k.pasting // in a paste it is no key
+		case k.pasting && key == '\n' && k.afterCR:
+		case k.pasting && (key == '\n' || key == '\r'):
+			out = append(out, ' ')
+		default:
+			out = append(out, key)
+		}
+		k.afterCR = k.pasting && key == '\r'
+	}
+	if interrupted {
+		k.interrupted = true
+		return []byte(emptyLine) // what was typed around it is dropped
+	}
+	return out
 }
 
 // maxHistory is how many lines a history keeps.

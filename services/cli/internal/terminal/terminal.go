@@ -174,15 +174,23 @@ func Bar(done, total, width int) string {
 // ErrInterrupted says that Ctrl-C, or Ctrl-D on an empty line, was typed at a prompt.
 var ErrInterrupted = errors.New("interrupted")
 
-// ReadSecret prompts on out and reads a line from the terminal in without showing it. The echo is
-// off before the prompt is shown, so that nothing that is pasted early shows up either.
-func ReadSecret(in, out *os.File, prompt string) (string, error) {
-	return ask(in, out, func(t *term.Terminal) (string, error) { return t.ReadPassword(prompt) })
+// Prompts asks for one line after the other. What is typed, or pasted, ahead of a prompt is for that prompt. It is not safe for
+// concurrent use.
+type Prompts struct {
+	In, Out *os.File // of a terminal
+
+	afterCR bool // the line that was read last ended with a carriage return
 }
 
-// ReadLine prompts on out and reads a line from the terminal in.
-func ReadLine(in, out *os.File, prompt string) (string, error) {
-	return ask(in, out, func(t *term.Terminal) (string, error) {
+// ReadSecret prompts and reads a line without showing it. The echo is
+// off before the prompt is shown, so that nothing that is pasted early shows up either.
+func (p *Prompts) ReadSecret(prompt string) (string, error) {
+	return p.ask(func(t *term.Terminal) (string, error) { return t.ReadPassword(prompt) })
+}
+
+// ReadLine prompts and reads a line.
+func (p *Prompts) ReadLine(prompt string) (string, error) {
+	return p.ask(func(t *term.Terminal) (string, error) {
 		t.SetPrompt(prompt)
 		return t.ReadLine()
 	})
@@ -190,18 +198,33 @@ func ReadLine(in, out *os.File, prompt string) (string, error) {
 
 // ask reads from a terminal in raw mode, in which Ctrl-C is a key like others. The signal that it would otherwise
 // send does not end a read.
-func ask(in, out *os.File, read func(*term.Terminal) (string, error)) (string, error) {
-	restore, err := raw(in, out, "")
+func (p *Prompts) ask(read func(*term.Terminal) (string, error)) (string, error) {
+	restore, err := raw(p.In, p.Out, "")
 	if err != nil {
 		return "", err
 	}
 	defer restore()
-	line, err := read(term.NewTerminal(stream{in, out}, ""))
+	line, err := read(term.NewTerminal(stream{p, p.Out}, ""))
 	if errors.Is(err, io.EOF) {
-		io.WriteString(out, "\r\n")
+		io.WriteString(p.Out, "\r\n")
 		return "", ErrInterrupted
 	}
 	return line, err
+}
+
+// Read reads one byte: what follows the line is not taken from the terminal, and is there for the next prompt.
+func (p *Prompts) Read(b []byte) (int, error) {
+	for {
+		n, err := p.In.Read(b[:1])
+		if err != nil || n == 0 {
+			return n, err
+		}
+		rest := b[0] == '\n' && p.afterCR // of a line end of two characters
+		p.afterCR = b[0] == '\r'
+		if !rest {
+			return n, nil
+		}
+	}
 }
 
 // raw puts the terminal in into raw mode until restore is called, which writes leave to out. A signal that ends the program
