@@ -188,6 +188,28 @@ func TestChatPaste(t *testing.T) {
 	s.end()
 }
 
+// Of a paste whose end gets lost Ctrl-C, pressed by itself, is the way out.
+func TestChatPasteWithoutEnd(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t)
+	d.answer = func(w http.ResponseWriter, _ *http.Request) { stream(w, complete...) }
+	s := signedInCLI(t, d).start(100, "chat")
+	s.wait("> ")
+	s.send("\x1b[200~one\rtwo")
+	s.wait("two")
+	s.send("\x03")
+	s.wait("Ctrl-D or /quit ends the chat.")
+	s.wait("> ")
+	s.send("three\r")
+	s.wait("Yes.")
+	s.wait("> ")
+	s.send("\x04")
+	s.end()
+	if asked := d.asked(); len(asked) != 1 || asked[0].Prompt != "three" {
+		t.Errorf("asked %+v, want the last line alone", asked)
+	}
+}
+
 // A line of which not all can be read is not asked.
 func TestChatLongLine(t *testing.T) {
 	t.Parallel()

@@ -138,7 +138,8 @@ func (k *keyboard) typed(keys []byte) []byte {
 		}
 		switch {
 		case key == ctrlC:
-			interrupted = interrupted || !k.pasting // in a paste it is no key
+			// In a paste it is no key. One that comes by itself is: of a paste whose end got lost there would be no way out.
+			interrupted = interrupted || !k.pasting || len(keys) == 1
 		case k.pasting && key == '\n' && k.afterCR:
 		case k.pasting && (key == '\n' || key == '\r'):
 			out = append(out, ' ')
@@ -148,8 +149,11 @@ func (k *keyboard) typed(keys []byte) []byte {
 		k.afterCR = k.pasting && key == '\r'
 	}
 	if interrupted {
-		k.interrupted = true
-		return []byte(emptyLine) // what was typed around it is dropped
+		out = []byte(emptyLine) // what was typed around it is dropped
+		if k.pasting {
+			out = []byte(pasteEnds + emptyLine)
+		}
+		k.interrupted, k.pasting, k.matched = true, false, 0
 	}
 	return out
 }
